@@ -1,0 +1,1 @@
+"""Kizu's web side: data, pages, REST and serving. Never imports torch."""

@@ -1,0 +1,95 @@
+"""The manifest of a model bundle: everything needed to run and to trust it, beside its ONNX file."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.contracts.dataset import CategoryRef
+from app.contracts.tasks import TaskType
+
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.onnx"
+
+
+class Preprocessing(BaseModel):
+    """From an RGB image of any size to the network's input, (1, 3, height_px, width_px) float32.
+
+    Resize with Pillow (`resample`, antialiased), stretched or letterboxed with `pad_value`, then `(x / 255 - mean) / std`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    width_px: int
+    height_px: int
+    resize: Literal["stretch", "letterbox"]
+    resample: Literal["bilinear", "bicubic"]
+    pad_value: int = Field(default=128, ge=0, le=255)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class DecisionRule(BaseModel):
+    """How scores become an answer.
+
+    `ng`: a good class exists; the image is good when `1 - score(good)` is below the threshold, else the best other class.
+    `confidence`: no good class; the best class wins, and is called unsure below the threshold.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["ng", "confidence"]
+    threshold: float = Field(ge=0.0, le=1.0, description="The default; a deployment may set its own")
+    reason: str = Field(description="One sentence for people: why this is the default")
+
+
+class Lineage(BaseModel):
+    """Where a model comes from, so that it can be made again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset_version_id: int | None
+    dataset_hash: str
+    backbone: str
+    backbone_sha256: str
+    method: str
+    head: str
+    symmetry: str
+    seed: int
+    code_version: str
+    libraries: dict[str, str] = Field(description="Package name to version")
+    created_at: str = Field(description="ISO 8601, UTC")
+    created_by: str | None = None
+
+
+class ParityCheck(BaseModel):
+    """Result of running real images through the finished file, end to end, against the features it was fitted on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    n_images: int
+    max_score_difference: float
+    n_changed_decisions: int
+    engine: str = Field(description="For example `openvino 2026.4.1 CPU f32`")
+
+
+class BundleManifest(BaseModel):
+    """`manifest.json` of a bundle. Format versions are whole numbers; a reader refuses a newer one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["kizu-bundle"] = "kizu-bundle"
+    format_version: int = 1
+    task: TaskType
+    name: str
+    categories: tuple[CategoryRef, ...]
+    preprocessing: Preprocessing
+    decision: DecisionRule
+    temperature: float = Field(gt=0.0, description="Already inside the graph; given for the record")
+    input_name: str = "image"
+    features_name: str = Field(default="features", description="Tensor (B, D) where cached features enter the head")
+    scores_name: str = Field(default="scores", description="Tensor (B, K), calibrated, sums to 1")
+    heat_name: str | None = Field(default="heat", description="Tensor (B, K, H', W'): class activation, larger is more")
+    feature_dim: int
+    model_sha256: str
+    lineage: Lineage
+    parity: ParityCheck | None = None

@@ -1,0 +1,69 @@
+"""An immutable, labelled set of images, as a training job receives it."""
+
+import hashlib
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.contracts.tasks import Split, TaskType
+
+
+class CategoryRef(BaseModel):
+    """One class of the project at the moment of freezing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    name: str
+    color: str = Field(description="`#rrggbb`")
+    is_good: bool = Field(default=False, description="Parts of this class are OK: the negative side of every report")
+
+
+class AnnotationValue(BaseModel):
+    """One annotation of one image. Classification uses `category_id` alone; other tasks add their geometry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    category_id: int
+
+
+class DatasetItem(BaseModel):
+    """One image of a dataset version: what it is, where its bytes lie, and what a person said of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: int
+    sha256: str = Field(description="Of the original bytes, hexadecimal")
+    blob_key: str
+    width_px: int = Field(description="After the EXIF turn")
+    height_px: int
+    split: Split | None = Field(description="None only for images that are predicted but not part of the dataset")
+    annotations: tuple[AnnotationValue, ...] = ()
+
+    @property
+    def category_id(self) -> int | None:
+        """The class of an image that has exactly one (classification), else None."""
+        return self.annotations[0].category_id if len(self.annotations) == 1 else None
+
+
+class Dataset(BaseModel):
+    """The content of a dataset version.
+
+    `items` are the labelled, split images. `unlabelled` are images of the same project that had no label at that
+    moment: they are only predicted, never fitted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    task: TaskType
+    categories: tuple[CategoryRef, ...]
+    items: tuple[DatasetItem, ...]
+    unlabelled: tuple[DatasetItem, ...] = ()
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of what the model learns from: classes, images, labels and splits."""
+        digest = hashlib.sha256(self.task.encode())
+        for category in self.categories:
+            digest.update(category.model_dump_json().encode())
+        for item in sorted(self.items, key=lambda item: item.image_id):
+            digest.update(item.model_dump_json(include={"sha256", "split", "annotations"}).encode())
+        return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""The vocabulary of background work: what is asked for, and what is said while it runs."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class JobKind(StrEnum):
+    TRAIN = "train"
+
+
+class JobState(StrEnum):
+    """Where a job stands. See `TRANSITIONS` for the only ways from one to another."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+# A running job goes back to queued when its worker died; everything else moves forward only.
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class TrainSpec(BaseModel):
+    """What a person chose in the train form. Every default is the one-click training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = Field(default=None, max_length=80, description="Name of the model; a numbered one where None")
+    backbone: str = Field(default="auto", description="A catalog id, or `auto`: compared by cross-validation")
+    method: str = "feature_extraction"
+    head: str = "linear"
+    image_size_px: int | None = Field(default=None, ge=64, le=1024, description="None: the backbone's own")
+    resize: Literal["auto", "stretch", "letterbox"] = "auto"
+    symmetry: str = Field(
+        default="auto", description="A catalog id of a symmetry group, or `auto`: by cross-validation"
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    time_budget_s: int | None = Field(default=None, ge=10, le=86_400)
+
+
+class Progress(BaseModel):
+    """How far a job is. `stage` is a short noun phrase shown as a step of a line."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    fraction: float = Field(ge=0.0, le=1.0, description="Of the whole job, never falling")
+    message: str = ""
+
+
+class MetricPoint(BaseModel):
+    """One point of a live curve: for example name `cv_auroc`, x the share of labels, y the value."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    x: float
+    y: float
+    series: str = ""
+
+
+class LogLine(BaseModel):
+    """One line of a job's log, written for a person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
+JobEventPayload = Progress | MetricPoint | LogLine

@@ -1,0 +1,24 @@
+"""What a model says of one image."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClassScores(BaseModel):
+    """Calibrated scores of one image, one for each class, in the bundle's class order. They sum to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scores: tuple[float, ...]
+
+
+class Decision(BaseModel):
+    """The answer after the threshold: one class and its score."""
+
+    model_config = ConfigDict(frozen=True)
+
+    category_index: int = Field(description="Index into the bundle's classes")
+    score: float = Field(ge=0.0, le=1.0, description="Calibrated score of that class")
+    ng_score: float | None = Field(
+        default=None, description="1 - score of the good class; None where no class is marked good"
+    )
+    is_unsure: bool = Field(default=False, description="The best score is below a confidence threshold")

@@ -1,0 +1,1 @@
+"""The database: one declarative base, one synchronous session, one file of tables for each aggregate."""

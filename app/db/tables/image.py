@@ -1,0 +1,84 @@
+"""Images of a project, their annotations, tags and metadata."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, CreatedAt, IntId
+
+
+class Image(Base):
+    """One picture of one project.
+
+    `category_id` repeats the single annotation of a classification or anomaly image, so that the grid filters on an
+    index. `version` grows with each change of the annotations; an edit names the version it was made on.
+    """
+
+    __tablename__ = "image"
+    __table_args__ = (
+        UniqueConstraint("project_id", "sha256"),
+        Index("ix_image_project_category", "project_id", "category_id", "id"),
+        Index("ix_image_project_split", "project_id", "split", "id"),
+        Index("ix_image_project_labelled", "project_id", "is_labelled", "id"),
+        Index("ix_image_project_id", "project_id", "id"),
+        Index(
+            "ix_image_thumb_todo",
+            "id",
+            sqlite_where=text("thumb_key IS NULL"),
+            postgresql_where=text("thumb_key IS NULL"),
+        ),
+    )
+
+    id: Mapped[IntId]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(500))
+    sha256: Mapped[str] = mapped_column(String(64))
+    blob_key: Mapped[str] = mapped_column(String(200))
+    thumb_key: Mapped[str | None] = mapped_column(String(200))
+    format: Mapped[str] = mapped_column(String(10))
+    mode: Mapped[str] = mapped_column(String(10))
+    width_px: Mapped[int]
+    height_px: Mapped[int]
+    n_bytes: Mapped[int] = mapped_column(BigInteger)
+    split: Mapped[str | None] = mapped_column(String(5))
+    is_labelled: Mapped[bool] = mapped_column(default=False)
+    category_id: Mapped[int | None] = mapped_column(ForeignKey("category.id"))
+    version: Mapped[int] = mapped_column(default=0)
+    labelled_at: Mapped[datetime | None]
+    labelled_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
+    uploaded_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
+    uploaded_at: Mapped[CreatedAt]
+
+
+class Annotation(Base):
+    """One class, box, polygon or mask on an image. `geometry` is empty for a class."""
+
+    __tablename__ = "annotation"
+
+    id: Mapped[IntId]
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id", ondelete="CASCADE"), index=True)
+    category_id: Mapped[int] = mapped_column(ForeignKey("category.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    geometry: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
+    created_at: Mapped[CreatedAt]
+
+
+class ImageTag(Base):
+    __tablename__ = "image_tag"
+    __table_args__ = (Index("ix_image_tag_tag", "tag_id", "image_id"),)
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id", ondelete="CASCADE"), primary_key=True)
+    tag_id: Mapped[int] = mapped_column(ForeignKey("tag.id", ondelete="CASCADE"), primary_key=True)
+
+
+class ImageMetadata(Base):
+    """The value of one metadata field for one image: a JSON text, number, boolean or list of them."""
+
+    __tablename__ = "image_metadata"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id", ondelete="CASCADE"), primary_key=True)
+    field_id: Mapped[int] = mapped_column(ForeignKey("metadata_field.id", ondelete="CASCADE"), primary_key=True)
+    value: Mapped[dict[str, Any]] = mapped_column(comment="{'v': value}")

@@ -1,0 +1,129 @@
+"""The web application: routers, guards and error answers put together."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.routing import Mount
+
+from app.settings import get_settings
+from app.web import problems
+from app.web.assets import STATIC_DIR, HashedStaticFiles
+from app.web.rendering import render
+from app.web.security import SecurityMiddleware
+
+log = logging.getLogger(__name__)
+
+# Modules whose `router` is served; the predictor process serves only the second list.
+WEB_ROUTERS = [
+    "app.accounts.pages",
+    "app.projects.pages",
+    "app.images.pages",
+    "app.annotations.pages",
+    "app.datasets.pages",
+    "app.jobs.pages",
+    "app.registry.pages",
+    "app.serving.pages",
+    "app.projects.api",
+    "app.images.api",
+    "app.datasets.api",
+    "app.jobs.api",
+    "app.registry.api",
+    "app.serving.api",
+]
+PREDICTOR_ROUTERS = ["app.web.health", "app.serving.predict"]
+
+# The only routes that answer without knowing who asks.
+PUBLIC_ROUTES = frozenset({"health", "accounts.sign_in_form", "accounts.sign_in", "docs", "openapi", "problem_type"})
+
+
+def create_app(*, predictor_only: bool = False) -> FastAPI:
+    """Return the application.
+
+    Args:
+        predictor_only: Serve the prediction routes and health alone.
+
+    Raises:
+        RuntimeError: A route states no permission and is not in `PUBLIC_ROUTES`.
+    """
+    settings = get_settings()
+    app = FastAPI(
+        title="Kizu",
+        version="0.1.0",
+        summary="Teach a vision model to see your defects.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan,
+    )
+    problems.install(app)
+    for module in PREDICTOR_ROUTERS if predictor_only else WEB_ROUTERS + PREDICTOR_ROUTERS:
+        router: APIRouter = import_module(module).router
+        app.include_router(router)
+    if not predictor_only:
+        _add_documentation(app)
+        app.router.routes.append(
+            Mount("/static", HashedStaticFiles(directory=STATIC_DIR, check_dir=False), name="static")
+        )
+    check_permissions(app)
+    app.state.named_routes = {}
+    for route in app.routes:
+        app.state.named_routes.setdefault(getattr(route, "name", ""), []).append(route)
+    app.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mb * 1_000_000)
+    if settings.trusted_hosts != ["*"]:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.trusted_hosts)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    startup: list[Callable[[], None]] = getattr(app.state, "on_startup", [])
+    shutdown: list[Callable[[], None]] = getattr(app.state, "on_shutdown", [])
+    for hook in startup:
+        hook()
+    yield
+    for hook in reversed(shutdown):
+        hook()
+
+
+def check_permissions(app: FastAPI) -> None:
+    """Refuse to start with a route that anybody could call: everything is denied unless granted.
+
+    Raises:
+        RuntimeError: Naming each such route.
+    """
+    open_routes = [
+        f"{route.name} ({route.path})"
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.name not in PUBLIC_ROUTES and granted_action(route) is None
+    ]
+    if open_routes:
+        raise RuntimeError(f"routes without a permission: {', '.join(open_routes)}")
+
+
+def granted_action(route: APIRoute) -> object | None:
+    """Return the action that a route asks leave for, or None."""
+    pending = [route.dependant]
+    while pending:
+        dependant = pending.pop()
+        action = getattr(dependant.call, "grants", None)
+        if action is not None:
+            return action
+        pending.extend(dependant.dependencies)
+    return None
+
+
+def _add_documentation(app: FastAPI) -> None:
+    @app.get("/openapi.json", name="openapi", include_in_schema=False)
+    def openapi() -> dict[str, object]:
+        return app.openapi()
+
+    @app.get("/docs", name="docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        return render(request, "pages/docs.html")

@@ -1,0 +1,1 @@
+"""Projects, and the classes, tags and metadata fields inside them."""

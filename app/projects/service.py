@@ -1,0 +1,362 @@
+"""Projects and what is defined inside them. Nothing here commits."""
+
+import re
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.accounts.permissions import Action, Actor, Role
+from app.accounts.service import record
+from app.contracts.tasks import TaskType
+from app.core.clock import utc_now
+from app.core.errors import InUse, Invalid, NameTaken, NotFound, PermissionDenied
+from app.db.tables import Annotation, Category, Image, MetadataField, Project, ProjectMember, Tag
+from app.projects.palette import is_good_name, next_color
+
+SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION})
+METADATA_TYPES = frozenset({"text", "number", "boolean"})
+_COLOR = re.compile(r"#[0-9a-f]{6}")
+
+
+def get_for(session: Session, *, actor: Actor, project_id: int, action: Action) -> Project:
+    """Return a project that the actor may see and do `action` in.
+
+    Raises:
+        NotFound: No such project, or the actor may not see it.
+        PermissionDenied: The actor may see it, but not do this.
+    """
+    project = session.get(Project, project_id)
+    if project is None or project.deleted_at is not None or not _may_enter(session, actor, project):
+        raise NotFound("There is no such project.")
+    actor.require(action)
+    return project
+
+
+def _may_enter(session: Session, actor: Actor, project: Project) -> bool:
+    if not project.is_invite_only or actor.role in {Role.OWNER, Role.ADMIN} or project.created_by_id == actor.user_id:
+        return True
+    return session.get(ProjectMember, (project.id, actor.user_id)) is not None
+
+
+def list_projects(session: Session, *, actor: Actor) -> list[Project]:
+    """Return the projects that the actor may enter, the last changed first."""
+    query = select(Project).where(Project.deleted_at.is_(None)).order_by(Project.updated_at.desc(), Project.id.desc())
+    if actor.role not in {Role.OWNER, Role.ADMIN}:
+        mine = select(ProjectMember.project_id).where(ProjectMember.user_id == actor.user_id)
+        query = query.where(
+            Project.is_invite_only.is_(False) | (Project.created_by_id == actor.user_id) | Project.id.in_(mine)
+        )
+    return list(session.scalars(query))
+
+
+def create_project(
+    session: Session, *, actor: Actor, name: str, task: TaskType, is_invite_only: bool = False
+) -> Project:
+    """Create an empty project.
+
+    Raises:
+        PermissionDenied: The actor may not create projects.
+        Invalid: The name is empty or too long, or the task cannot be trained yet.
+    """
+    actor.require(Action.CREATE_PROJECT)
+    if task not in SUPPORTED_TASKS:
+        raise _invalid("/projectType", f"Projects of type {task.value} cannot be created yet.", "unsupported")
+    project = Project(name=required_name(name), task=task, created_by_id=actor.user_id, is_invite_only=is_invite_only)
+    session.add(project)
+    session.flush()
+    record(session, user_id=actor.user_id, action="project.create", subject=project.name, project_id=project.id)
+    return project
+
+
+def rename_project(session: Session, *, actor: Actor, project_id: int, name: str) -> Project:
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    project.name = required_name(name)
+    touch(project)
+    return project
+
+
+def set_active(session: Session, *, actor: Actor, project_id: int, is_active: bool) -> Project:
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    project.is_active = is_active
+    return project
+
+
+def set_invite_only(session: Session, *, actor: Actor, project_id: int, user_ids: list[int] | None) -> Project:
+    """Close a project to all but `user_ids`, its maker and the administrators; None opens it to everybody."""
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.DELETE_PROJECT)
+    project.is_invite_only = user_ids is not None
+    for member in session.scalars(select(ProjectMember).where(ProjectMember.project_id == project_id)):
+        session.delete(member)
+    session.flush()
+    session.add_all(ProjectMember(project_id=project_id, user_id=user_id) for user_id in sorted(set(user_ids or ())))
+    return project
+
+
+def delete_project(session: Session, *, actor: Actor, project_id: int) -> None:
+    """Hide a project. Its data stays until an administrator purges it, so that a mistake costs nothing.
+
+    Raises:
+        NotFound: No such project.
+        PermissionDenied: Neither an administrator nor the project's maker.
+    """
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    if not actor.may(Action.DELETE_PROJECT) and not (
+        project.created_by_id == actor.user_id and actor.may(Action.CREATE_PROJECT)
+    ):
+        raise PermissionDenied("Only an administrator or the person who created a project can delete it.")
+    project.deleted_at = utc_now()
+    record(session, user_id=actor.user_id, action="project.delete", subject=project.name, project_id=project.id)
+
+
+def touch(project: Project) -> None:
+    """Note that something in the project changed now."""
+    project.updated_at = utc_now()
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def list_categories(session: Session, project_id: int) -> list[Category]:
+    """Return the classes in the contract's order. The caller has checked that the project may be seen."""
+    return list(session.scalars(select(Category).where(Category.project_id == project_id).order_by(Category.index)))
+
+
+def create_category(
+    session: Session,
+    *,
+    actor: Actor,
+    project_id: int,
+    name: str,
+    color: str | None = None,
+    description: str = "",
+    is_good: bool | None = None,
+) -> Category:
+    """Add a class at the end of the list.
+
+    Args:
+        is_good: Parts of this class are OK; None decides by the name, while no class of the project is good.
+
+    Raises:
+        NotFound: No such project.
+        PermissionDenied: The actor may not edit it.
+        NameTaken: The project has a class of this name.
+        Invalid: The name or the colour is not acceptable.
+    """
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    return add_category(session, project=project, name=name, color=color, description=description, is_good=is_good)
+
+
+def add_category(
+    session: Session,
+    *,
+    project: Project,
+    name: str,
+    color: str | None = None,
+    description: str = "",
+    is_good: bool | None = None,
+) -> Category:
+    """Add a class; the caller has checked the permission. Raises as `create_category` does."""
+    name = required_name(name)
+    existing = list_categories(session, project.id)
+    if any(category.name == name for category in existing):
+        raise NameTaken(f"There is a class named “{name}” already.")
+    if is_good is None:
+        is_good = is_good_name(name) and not any(category.is_good for category in existing)
+    first_index = 0 if project.task in {TaskType.CLASSIFICATION, TaskType.ANOMALY} else 1
+    category = Category(
+        project_id=project.id,
+        index=max((category.index for category in existing), default=first_index - 1) + 1,
+        name=name,
+        color=_color(color) if color else next_color({category.color for category in existing}),
+        description=description.strip()[:5000],
+        is_good=is_good,
+    )
+    session.add(category)
+    session.flush()
+    touch(project)
+    return category
+
+
+def update_category(
+    session: Session,
+    *,
+    actor: Actor,
+    project_id: int,
+    category_id: int,
+    name: str | None = None,
+    color: str | None = None,
+    description: str | None = None,
+    is_good: bool | None = None,
+) -> Category:
+    """Change what is given, leave the rest. At most one class is good. Raises as `create_category` does."""
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    category = get_category(session, project_id=project_id, category_id=category_id)
+    if name is not None:
+        category.name = required_name(name)
+    if color is not None:
+        category.color = _color(color)
+    if description is not None:
+        category.description = description.strip()[:5000]
+    if is_good is not None:
+        if is_good:
+            for other in list_categories(session, project_id):
+                other.is_good = False
+        category.is_good = is_good
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise NameTaken(f"There is a class named “{category.name}” already.") from error
+    touch(project)
+    return category
+
+
+def delete_category(session: Session, *, actor: Actor, project_id: int, category_id: int) -> None:
+    """Remove a class that no image carries.
+
+    Raises:
+        InUse: Images carry it; `extra["count"]` says how many.
+    """
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    category = get_category(session, project_id=project_id, category_id=category_id)
+    count = session.scalar(
+        select(func.count(func.distinct(Annotation.image_id))).where(Annotation.category_id == category_id)
+    )
+    if count:
+        raise InUse(f"{count} images carry the class “{category.name}”. Give them another class first.", count=count)
+    session.delete(category)
+    session.flush()
+    touch(project)
+
+
+def get_category(session: Session, *, project_id: int, category_id: int) -> Category:
+    category = session.get(Category, category_id)
+    if category is None or category.project_id != project_id:
+        raise NotFound("There is no such class in this project.")
+    return category
+
+
+# --- tags and metadata fields ----------------------------------------------------------------------------------------
+
+
+def list_tags(session: Session, project_id: int) -> list[Tag]:
+    return list(session.scalars(select(Tag).where(Tag.project_id == project_id).order_by(Tag.name)))
+
+
+def create_tag(session: Session, *, actor: Actor, project_id: int, name: str) -> Tag:
+    """Add a tag. Raises `NameTaken` where the project has one of this name."""
+    project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    name = required_name(name)
+    existing = list_tags(session, project_id)
+    if any(tag.name == name for tag in existing):
+        raise NameTaken(f"There is a tag named “{name}” already.")
+    return ensure_tag(session, project=project, name=name)
+
+
+def ensure_tag(session: Session, *, project: Project, name: str) -> Tag:
+    """Return the project's tag of this name, made now where there is none. The caller has checked the permission."""
+    name = required_name(name)
+    existing = list_tags(session, project.id)
+    found = next((tag for tag in existing if tag.name == name), None)
+    if found is not None:
+        return found
+    tag = Tag(project_id=project.id, name=name, color=next_color({tag.color for tag in existing}))
+    session.add(tag)
+    session.flush()
+    return tag
+
+
+def rename_tag(session: Session, *, actor: Actor, project_id: int, tag_id: int, name: str) -> Tag:
+    get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    tag = get_tag(session, project_id=project_id, tag_id=tag_id)
+    tag.name = required_name(name)
+    tag.updated_at = utc_now()
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise NameTaken(f"There is a tag named “{tag.name}” already.") from error
+    return tag
+
+
+def delete_tag(session: Session, *, actor: Actor, project_id: int, tag_id: int) -> None:
+    """Remove a tag from the project and from its images."""
+    get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    session.delete(get_tag(session, project_id=project_id, tag_id=tag_id))
+
+
+def get_tag(session: Session, *, project_id: int, tag_id: int) -> Tag:
+    tag = session.get(Tag, tag_id)
+    if tag is None or tag.project_id != project_id:
+        raise NotFound("There is no such tag in this project.")
+    return tag
+
+
+def list_metadata_fields(session: Session, project_id: int) -> list[MetadataField]:
+    query = select(MetadataField).where(MetadataField.project_id == project_id).order_by(MetadataField.id)
+    return list(session.scalars(query))
+
+
+def create_metadata_field(
+    session: Session,
+    *,
+    actor: Actor,
+    project_id: int,
+    name: str,
+    type: str = "text",  # noqa: A002  the contract's name
+    allow_multiple: bool = False,
+    predefined_choices: list[str] | None = None,
+) -> MetadataField:
+    """Define a metadata field. Raises `NameTaken`, or `Invalid` for another type than text, number or boolean."""
+    get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    name = required_name(name)
+    if type not in METADATA_TYPES:
+        raise _invalid("/type", "The type is text, number or boolean.", "unsupported")
+    if any(field.name == name for field in list_metadata_fields(session, project_id)):
+        raise NameTaken(f"There is a metadata field named “{name}” already.")
+    field = MetadataField(
+        project_id=project_id,
+        name=name,
+        type=type,
+        allow_multiple=allow_multiple,
+        predefined_choices=list(predefined_choices or ()),
+    )
+    session.add(field)
+    session.flush()
+    return field
+
+
+def get_metadata_field(session: Session, *, project_id: int, field_id: int) -> MetadataField:
+    field = session.get(MetadataField, field_id)
+    if field is None or field.project_id != project_id:
+        raise NotFound("There is no such metadata field in this project.")
+    return field
+
+
+# --- details ---------------------------------------------------------------------------------------------------------
+
+
+def required_name(name: str, *, longest: int = 200) -> str:
+    """Return `name` with its white space tidied.
+
+    Raises:
+        Invalid: It is empty, too long, or holds control characters.
+    """
+    if any(ord(character) < 32 for character in name.strip()):
+        raise _invalid("/name", "A name holds no control characters.", "characters")
+    name = " ".join(name.split())
+    if not name:
+        raise _invalid("/name", "Give it a name.", "required")
+    if len(name) > longest:
+        raise _invalid("/name", f"Use at most {longest} characters.", "too_long")
+    return name
+
+
+def _color(color: str) -> str:
+    color = color.lower()
+    if not _COLOR.fullmatch(color):
+        raise _invalid("/color", "Give the colour as #rrggbb.", "color")
+    return color
+
+
+def _invalid(pointer: str, detail: str, code: str) -> Invalid:
+    return Invalid(detail, [{"pointer": pointer, "detail": detail, "code": code}])

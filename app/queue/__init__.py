@@ -1,0 +1,1 @@
+"""Messages to the workers. They carry ids only; the job row is the truth."""

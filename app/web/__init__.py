@@ -1,0 +1,1 @@
+"""The shared edge: rendering, problem answers, dependencies, security headers, assets."""
