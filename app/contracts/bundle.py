@@ -14,7 +14,8 @@ MODEL_NAME = "model.onnx"
 class Preprocessing(BaseModel):
     """From an RGB image of any size to the network's input, (1, 3, height_px, width_px) float32.
 
-    Resize with Pillow (`resample`, antialiased), stretched or letterboxed with `pad_value`, then `(x / 255 - mean) / std`.
+    Resize with Pillow (`resample`, antialiased), stretched or letterboxed with `pad_value`, then
+    `(x / 255 - mean) / std`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,7 +32,8 @@ class Preprocessing(BaseModel):
 class DecisionRule(BaseModel):
     """How scores become an answer.
 
-    `ng`: a good class exists; the image is good when `1 - score(good)` is below the threshold, else the best other class.
+    `ng`: a good class exists; the image is good when `1 - score(good)` is below the threshold, else it gets the best
+    other class.
     `confidence`: no good class; the best class wins, and is called unsure below the threshold.
     """
 

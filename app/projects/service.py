@@ -11,7 +11,7 @@ from app.accounts.service import record
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import InUse, Invalid, NameTaken, NotFound, PermissionDenied
-from app.db.tables import Annotation, Category, Image, MetadataField, Project, ProjectMember, Tag
+from app.db.tables import Annotation, Category, MetadataField, Project, ProjectMember, Tag
 from app.projects.palette import is_good_name, next_color
 
 SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION})

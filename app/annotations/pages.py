@@ -1,0 +1,5 @@
+"""The Label screen."""
+
+from fastapi import APIRouter
+
+router = APIRouter(include_in_schema=False)

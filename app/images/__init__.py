@@ -1,0 +1,1 @@
+"""Images of a project: taking them in, listing them, showing them."""

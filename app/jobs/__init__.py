@@ -1,0 +1,1 @@
+"""Background work as people and programs see it."""

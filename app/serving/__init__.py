@@ -1,0 +1,1 @@
+"""Deployments, predictions and their history."""

@@ -1,0 +1,1 @@
+"""`kizu up`: start, watch and stop every process of an embedded installation. Standard library only, to stay small."""

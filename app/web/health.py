@@ -1,0 +1,5 @@
+"""Whether everything is up."""
+
+from fastapi import APIRouter
+
+router = APIRouter(include_in_schema=False)

@@ -1,0 +1,81 @@
+"""Clients of both edges: a browser that is signed in as a role, and a program with that role's key."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.accounts.permissions import Actor, Role
+from tests import factories
+
+
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    from app.main import create_app
+
+    return create_app()
+
+
+@pytest.fixture
+def anonymous(app: FastAPI, database: None, queue: object) -> Iterator[TestClient]:
+    """A client that nobody signed in with."""
+    with TestClient(app, follow_redirects=False) as client:
+        yield client
+
+
+@pytest.fixture
+def owner(database: None) -> Actor:
+    return factories.make_user(Role.OWNER)
+
+
+@pytest.fixture
+def people(owner: Actor) -> dict[Role, Actor]:
+    """Somebody in each role."""
+    others = {role: factories.make_user(role) for role in Role if role is not Role.OWNER}
+    return {Role.OWNER: owner, **others}
+
+
+@pytest.fixture
+def browser_as(app: FastAPI, database: None, queue: object) -> Iterator[Callable[[Actor], TestClient]]:
+    """Return a function that gives a signed-in browser's client for an actor."""
+    opened: list[TestClient] = []
+
+    def open_for(actor: Actor) -> TestClient:
+        client = TestClient(app, follow_redirects=False, headers={"Sec-Fetch-Site": "same-origin"})
+        client.__enter__()
+        opened.append(client)
+        answer = client.post("/signin", data={"email": actor.email, "password": factories.PASSWORD})
+        assert answer.status_code == 303, answer.text
+        return client
+
+    yield open_for
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def program_as(app: FastAPI, database: None, queue: object) -> Iterator[Callable[[Actor], TestClient]]:
+    """Return a function that gives a REST client with a key of an actor."""
+    opened: list[TestClient] = []
+
+    def open_for(actor: Actor) -> TestClient:
+        key = factories.make_key(actor)
+        client = TestClient(app, follow_redirects=False, headers={"apikey": key})
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield open_for
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def browser(browser_as: Callable[[Actor], TestClient], owner: Actor) -> TestClient:
+    return browser_as(owner)
+
+
+@pytest.fixture
+def program(program_as: Callable[[Actor], TestClient], owner: Actor) -> TestClient:
+    return program_as(owner)

