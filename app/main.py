@@ -7,7 +7,7 @@ from importlib import import_module
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.routing import Mount
@@ -72,9 +72,7 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
             Mount("/static", HashedStaticFiles(directory=STATIC_DIR, check_dir=False), name="static")
         )
     check_permissions(app)
-    app.state.named_routes = {}
-    for route in app.routes:
-        app.state.named_routes.setdefault(getattr(route, "name", ""), []).append(route)
+    app.state.named_routes = {route.name: route for route in all_routes(app)}
     app.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mb * 1_000_000)
     if settings.trusted_hosts != ["*"]:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.trusted_hosts)
@@ -92,6 +90,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         hook()
 
 
+def all_routes(app: FastAPI) -> list[APIRoute]:
+    """Return every route that answers requests, wherever it was included; mounts are left out.
+
+    Routers are included without a prefix of their own, so a route's path is the whole path.
+    """
+    originals = [context.original_route for context in iter_route_contexts(app.routes)]
+    return [route for route in originals if isinstance(route, APIRoute)]
+
+
 def check_permissions(app: FastAPI) -> None:
     """Refuse to start with a route that anybody could call: everything is denied unless granted.
 
@@ -100,8 +107,8 @@ def check_permissions(app: FastAPI) -> None:
     """
     open_routes = [
         f"{route.name} ({route.path})"
-        for route in app.routes
-        if isinstance(route, APIRoute) and route.name not in PUBLIC_ROUTES and granted_action(route) is None
+        for route in all_routes(app)
+        if route.name not in PUBLIC_ROUTES and granted_action(route) is None
     ]
     if open_routes:
         raise RuntimeError(f"routes without a permission: {', '.join(open_routes)}")

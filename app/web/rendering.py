@@ -66,7 +66,7 @@ def _url_for(request: Request) -> Any:
         """Return the path of a named route; names that are no path parameters become the query. None is left out."""
         from urllib.parse import urlencode
 
-        route = next((r for r in request.app.state.named_routes.get(name, ())), None)
+        route = request.app.state.named_routes.get(name)
         if route is None:
             raise LookupError(f"no route is named {name!r}")
         path_names = set(route.param_convertors)

@@ -1,0 +1,56 @@
+"""Which processes an installation consists of, and how each is started and stopped."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from app.supervisor.child import ChildSpec
+from app.supervisor.config import SupervisorConfig
+from app.supervisor.private_redis import PrivateRedis
+
+QUEUES = ("gpu", "cpu")
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of one of our own commands."""
+    return [sys.executable, "-P", "-m", "app.cli", *arguments]
+
+
+def environment(config: SupervisorConfig, redis_url: str | None) -> dict[str, str]:
+    """Return the environment of our own processes. The administrator's password stays with the one that needs it."""
+    env = {name: value for name, value in os.environ.items() if name != "KIZU_ADMIN_PASSWORD"}
+    env |= {"KIZU_HOME": config.home, "PYTHONUNBUFFERED": "1"}
+    if redis_url:
+        env["KIZU_REDIS_URL"] = redis_url
+    # Each glibc arena keeps memory of its own; two are enough for processes with few threads.
+    env.setdefault("MALLOC_ARENA_MAX", "2")
+    return env
+
+
+def redis_spec(redis: PrivateRedis) -> ChildSpec:
+    return ChildSpec(name="redis", argv=[redis.program, "-"], env=dict(os.environ), stdin=redis.config())
+
+
+def own_specs(config: SupervisorConfig, *, redis_url: str | None, listen_fd: int) -> list[ChildSpec]:
+    """Return the processes that are made of our code, in the order of their start."""
+    env = environment(config, redis_url)
+    # A worker's first signal lets it finish what takes a moment; the second ends it, and the job row brings the work back.
+    patient = (signal.SIGTERM, signal.SIGQUIT)
+    workers = [
+        ChildSpec(
+            name=f"worker-{queue}",
+            argv=command(
+                "worker", "--queues", queue, *(["--slots", str(config.n_cpu_slots)] if queue == "cpu" else [])
+            ),
+            env=env,
+            stop_signals=patient,
+        )
+        for queue in QUEUES
+    ]
+    web = ChildSpec(name="web", argv=command("web", "--fd", str(listen_fd)), env=env, pass_fds=(listen_fd,))
+    return [web, *workers, ChildSpec(name="scheduler", argv=command("beat"), env=env)]
+
+
+def log_dir(config: SupervisorConfig) -> Path:
+    return Path(config.home) / "logs"
