@@ -10,6 +10,8 @@ from app.contracts.tasks import TaskType
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 
+Precision = Literal["f32", "bf16"]
+
 
 class Preprocessing(BaseModel):
     """From an RGB image of any size to the network's input, (1, 3, height_px, width_px) float32.
@@ -94,4 +96,13 @@ class BundleManifest(BaseModel):
     feature_dim: int
     model_sha256: str
     lineage: Lineage
+    precision: Precision = Field(
+        default="f32", description="Of the features it was fitted on; a device without bf16 arithmetic serves it in f32"
+    )
+    views: tuple[int, ...] = Field(
+        default=(0,), description="Views of the image that the graph averages over; see `app.catalog.symmetries`"
+    )
     parity: ParityCheck | None = None
+    parity_other: tuple[ParityCheck, ...] = Field(
+        default=(), description="The same images in other engines or precisions, for the record"
+    )

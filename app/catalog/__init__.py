@@ -1,0 +1,25 @@
+"""What a person can choose from, as plain data: backbones, adaptation methods, heads and symmetries.
+
+Forms, validation, documentation and the worker all read the same dictionaries. Nothing here imports an ML library.
+"""
+
+from app.catalog.backbones import BACKBONES, BackboneCard
+from app.catalog.check import IncompatibleChoice, UnknownChoice, check
+from app.catalog.heads import HEADS, HeadCard
+from app.catalog.methods import METHODS, MethodCard
+from app.catalog.symmetries import SYMMETRIES, SymmetryCard, View
+
+__all__ = [
+    "BACKBONES",
+    "HEADS",
+    "METHODS",
+    "SYMMETRIES",
+    "BackboneCard",
+    "HeadCard",
+    "IncompatibleChoice",
+    "MethodCard",
+    "SymmetryCard",
+    "UnknownChoice",
+    "View",
+    "check",
+]

@@ -1,0 +1,60 @@
+"""Validation of what a person chose against what the catalog has."""
+
+from app.catalog.backbones import BACKBONES
+from app.catalog.heads import HEADS
+from app.catalog.methods import METHODS
+from app.catalog.symmetries import SYMMETRIES
+from app.contracts.jobs import TrainSpec
+from app.contracts.tasks import TaskType
+from app.core.errors import Invalid
+
+AUTO = "auto"
+
+
+class UnknownChoice(Invalid):
+    """A name that the catalog does not have."""
+
+    code, title = "unknown_choice", "Unknown choice"
+
+
+class IncompatibleChoice(Invalid):
+    """Names that exist but do not go together, or not with this task."""
+
+    code, title = "incompatible_choice", "These choices do not go together"
+
+
+def check(spec: TrainSpec, task: TaskType) -> None:
+    """Make sure that a training as chosen can be run.
+
+    Raises:
+        UnknownChoice: A backbone, method, head or symmetry that the catalog lacks.
+        IncompatibleChoice: They exist, but not for this task or not together.
+    """
+    if spec.backbone != AUTO:
+        _known("backbone", spec.backbone, BACKBONES)
+    _known("method", spec.method, METHODS)
+    _known("head", spec.head, HEADS)
+    if spec.symmetry != AUTO:
+        _known("symmetry", spec.symmetry, SYMMETRIES)
+    method, head = METHODS[spec.method], HEADS[spec.head]
+    if spec.backbone != AUTO and task not in BACKBONES[spec.backbone].tasks:
+        raise _incompatible("backbone", f"{BACKBONES[spec.backbone].name} does not serve {task.value}.")
+    if task not in method.tasks:
+        raise _incompatible("method", f"{method.name} does not serve {task.value} yet.")
+    if task is not head.task:
+        raise _incompatible("head", f"{head.name} answers {head.task.value}, not {task.value}.")
+    if method.id not in head.methods:
+        raise _incompatible("method", f"{head.name} cannot be fitted by {method.name.lower()}.")
+
+
+def _known(field: str, choice: str, catalog: dict[str, object] | dict) -> None:
+    if choice not in catalog:
+        names = ", ".join(sorted(catalog))
+        detail = f"There is no {field} called “{choice}”. There are: {names}."
+        raise UnknownChoice(detail, errors=[{"pointer": f"/{field}", "detail": detail, "code": "unknown_choice"}])
+
+
+def _incompatible(field: str, detail: str) -> IncompatibleChoice:
+    return IncompatibleChoice(
+        detail, errors=[{"pointer": f"/{field}", "detail": detail, "code": "incompatible_choice"}]
+    )

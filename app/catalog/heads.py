@@ -1,0 +1,31 @@
+"""Task heads: what turns features into answers."""
+
+from dataclasses import dataclass
+
+from app.contracts.tasks import TaskType
+
+
+@dataclass(frozen=True)
+class HeadCard:
+    """One head, the task it answers and the methods that can fit it."""
+
+    id: str
+    name: str
+    description: str
+    task: TaskType
+    methods: frozenset[str]
+
+
+HEADS: dict[str, HeadCard] = {
+    card.id: card
+    for card in (
+        HeadCard(
+            id="linear",
+            name="Linear classifier",
+            description="Regularised logistic regression on the pooled features of all stages; its strength is chosen "
+            "by cross-validation.",
+            task=TaskType.CLASSIFICATION,
+            methods=frozenset({"feature_extraction"}),
+        ),
+    )
+}

@@ -1,0 +1,30 @@
+"""Adaptation methods: how a backbone is made to fit the user's images."""
+
+from dataclasses import dataclass
+
+from app.contracts.tasks import TaskType
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """One way of adapting a backbone. `shown_as` is the word of the train form."""
+
+    id: str
+    name: str
+    shown_as: str
+    description: str
+    tasks: frozenset[TaskType]
+
+
+METHODS: dict[str, MethodCard] = {
+    card.id: card
+    for card in (
+        MethodCard(
+            id="feature_extraction",
+            name="Feature extraction",
+            shown_as="Fast",
+            description="The backbone stays as it is; a small head learns on its features. Seconds on a CPU.",
+            tasks=frozenset({TaskType.CLASSIFICATION}),
+        ),
+    )
+}
