@@ -72,6 +72,7 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
             Mount("/static", HashedStaticFiles(directory=STATIC_DIR, check_dir=False), name="static")
         )
     check_permissions(app)
+    app.state.predictor_only = predictor_only
     app.state.named_routes = {route.name: route for route in all_routes(app)}
     app.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mb * 1_000_000)
     if settings.trusted_hosts != ["*"]:

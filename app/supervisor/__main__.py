@@ -95,7 +95,7 @@ def listen_or_exit(config: SupervisorConfig) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             sys.exit(
-                f"Port {config.port} is taken by another program. Choose another one: ./kizu up --port {config.port + 1}"
+                f"Port {config.port} is taken by another program. Choose another: ./kizu up --port {config.port + 1}"
             )
         sys.exit(f"Kizu cannot listen on {config.host}, port {config.port}: {error.strerror or error}")
 

@@ -17,6 +17,16 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "app.cli", *arguments]
 
 
+def worker_command(queue: str, n_slots: int) -> list[str]:
+    """Return the command line of the worker of one queue. By name: `app` does not import `worker`."""
+    return [sys.executable, "-P", "-m", "worker", "run", "--queue", queue, "--slots", str(n_slots)]
+
+
+def beat_command() -> list[str]:
+    """Return the command line of the scheduler."""
+    return [sys.executable, "-P", "-m", "worker", "beat"]
+
+
 def environment(config: SupervisorConfig, redis_url: str | None) -> dict[str, str]:
     """Return the environment of our own processes. The administrator's password stays with the one that needs it."""
     env = {name: value for name, value in os.environ.items() if name != "KIZU_ADMIN_PASSWORD"}
@@ -35,21 +45,14 @@ def redis_spec(redis: PrivateRedis) -> ChildSpec:
 def own_specs(config: SupervisorConfig, *, redis_url: str | None, listen_fd: int) -> list[ChildSpec]:
     """Return the processes that are made of our code, in the order of their start."""
     env = environment(config, redis_url)
-    # A worker's first signal lets it finish what takes a moment; the second ends it, and the job row brings the work back.
+    # A worker's first signal lets it finish what takes a moment, the second ends it; the job row brings the work back.
     patient = (signal.SIGTERM, signal.SIGQUIT)
     workers = [
-        ChildSpec(
-            name=f"worker-{queue}",
-            argv=command(
-                "worker", "--queues", queue, *(["--slots", str(config.n_cpu_slots)] if queue == "cpu" else [])
-            ),
-            env=env,
-            stop_signals=patient,
-        )
+        ChildSpec(f"worker-{queue}", worker_command(queue, config.n_cpu_slots), env, stop_signals=patient)
         for queue in QUEUES
     ]
     web = ChildSpec(name="web", argv=command("web", "--fd", str(listen_fd)), env=env, pass_fds=(listen_fd,))
-    return [web, *workers, ChildSpec(name="scheduler", argv=command("beat"), env=env)]
+    return [web, *workers, ChildSpec("scheduler", beat_command(), env)]
 
 
 def log_dir(config: SupervisorConfig) -> Path:

@@ -1,5 +1,6 @@
 """The supervisor's loop: one thread that waits for output, ends, signals and the time of the next step."""
 
+import contextlib
 import os
 import selectors
 import signal
@@ -117,18 +118,14 @@ class Supervisor:
                 self._close_output(child)
                 child.kill_group()  # pool processes of a worker that was killed
                 delay_s = child.plan_restart()
-                say(
-                    f"{child.spec.name} {child.describe_end()}; starting it again in {delay_s:g} s (see {child.log.path})"
-                )
+                say(f"{child.spec.name} {child.describe_end()}; again in {delay_s:g} s. Log: {child.log.path}")
 
     def _close_output(self, child: Child) -> None:
         if child.output.closed:
             return
         child.read()
-        try:
+        with contextlib.suppress(KeyError):  # its end was seen already
             self._selector.unregister(child.output)
-        except KeyError:
-            pass  # its end was seen already
         child.output.close()
 
     # --- becoming ready ----------------------------------------------------------------------------------------------

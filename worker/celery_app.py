@@ -1,0 +1,88 @@
+"""The Celery application of the workers and of the scheduler."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.beat import Scheduler
+from celery.signals import worker_process_init
+
+import worker.tasks
+from app.db.session import dispose_engine
+from app.queue import alive
+from app.queue.broker import celery_settings
+from app.supervisor.parent import die_with_parent
+
+REAP_EVERY_S = 10.0
+
+celery = Celery("kizu")
+celery.conf.update(celery_settings())
+celery.conf.update(
+    # One message at a time: a training must not hold the next one back while another worker is free.
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=False,
+    worker_enable_remote_control=True,  # the reaper revokes what does not stop by itself
+    # A reaper's message is of no use once the next one is due.
+    beat_schedule={
+        "reap": {
+            "task": "jobs.reap",
+            "schedule": REAP_EVERY_S,
+            "options": {"queue": "cpu", "expires": REAP_EVERY_S},
+        }
+    },
+)
+
+
+def load_tasks() -> Celery:
+    """Import every module of `worker.tasks`, so that its tasks are registered; return the application."""
+    for module in iter_modules(worker.tasks.__path__, prefix="worker.tasks."):
+        import_module(module.name)
+    return celery
+
+
+class SignOfLife(bootsteps.StartStopStep):
+    """Renews this worker's keys from its own event loop: a worker that hangs falls silent."""
+
+    requires = {"celery.worker.consumer.tasks:Tasks"}
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Begin when the consumer can take messages, again after each lost connection."""
+        alive.renew(self._parts(parent))
+        self._timer = parent.timer.call_repeatedly(alive.RENEW_EVERY_S, alive.renew, (self._parts(parent),))
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def shutdown(self, parent: Any) -> None:
+        self.stop(parent)
+        alive.withdraw(self._parts(parent))
+
+    @staticmethod
+    def _parts(parent: Any) -> list[str]:
+        return [f"worker-{name}" for name in parent.app.amqp.queues.consume_from]
+
+
+celery.steps["consumer"].add(SignOfLife)
+
+
+class LivingScheduler(Scheduler):
+    """Celery's scheduler with its schedule in memory (nothing here outlives a restart) and a sign of life."""
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        alive.renew(["scheduler"])
+        return min(super().tick(*args, **kwargs), alive.RENEW_EVERY_S)
+
+
+@worker_process_init.connect
+def _prepare_pool_process(**_: object) -> None:
+    """Set up a process that will run tasks: it ends with its worker and shares no connection with it."""
+    die_with_parent()
+    dispose_engine()
+    alive.client.cache_clear()
