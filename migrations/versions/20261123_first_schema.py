@@ -48,7 +48,9 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Integer(), nullable=True),
         sa.Column("action", sa.String(length=60), nullable=False),
         sa.Column("subject", sa.String(length=200), nullable=False),
-        sa.Column("data", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False),
+        sa.Column(
+            "data", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
+        ),
         sa.ForeignKeyConstraint(["user_id"], ["user_account.id"], name=op.f("fk_audit_event_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_event")),
     )
@@ -187,24 +189,42 @@ def upgrade() -> None:
         sa.Column("labelled_by_id", sa.Integer(), nullable=True),
         sa.Column("uploaded_by_id", sa.Integer(), nullable=True),
         sa.Column("uploaded_at", app.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["category_id"], ["category.id"], name=op.f("fk_image_category_id")),
         sa.ForeignKeyConstraint(["labelled_by_id"], ["user_account.id"], name=op.f("fk_image_labelled_by_id")),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_image_project_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["uploaded_by_id"], ["user_account.id"], name=op.f("fk_image_uploaded_by_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_image")),
-        sa.UniqueConstraint("project_id", "sha256", name=op.f("uq_image_project_id_sha256")),
     )
     with op.batch_alter_table("image", schema=None) as batch_op:
-        batch_op.create_index("ix_image_project_category", ["project_id", "category_id", "id"], unique=False)
-        batch_op.create_index("ix_image_project_id", ["project_id", "id"], unique=False)
-        batch_op.create_index("ix_image_project_labelled", ["project_id", "is_labelled", "id"], unique=False)
-        batch_op.create_index("ix_image_project_split", ["project_id", "split", "id"], unique=False)
+        batch_op.create_index(
+            "ix_image_project_category", ["project_id", "category_id", "deleted_at", "id"], unique=False
+        )
+        batch_op.create_index("ix_image_project_id", ["project_id", "deleted_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_image_project_labelled", ["project_id", "is_labelled", "deleted_at", "id"], unique=False
+        )
+        batch_op.create_index("ix_image_project_split", ["project_id", "split", "deleted_at", "id"], unique=False)
         batch_op.create_index(
             "ix_image_thumb_todo",
             ["id"],
             unique=False,
             sqlite_where=sa.text("thumb_key IS NULL"),
             postgresql_where=sa.text("thumb_key IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_image_deleted",
+            ["deleted_at"],
+            unique=False,
+            sqlite_where=sa.text("deleted_at IS NOT NULL"),
+            postgresql_where=sa.text("deleted_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "uq_image_project_sha256",
+            ["project_id", "sha256"],
+            unique=True,
+            sqlite_where=sa.text("deleted_at IS NULL"),
+            postgresql_where=sa.text("deleted_at IS NULL"),
         )
 
     op.create_table(
@@ -213,7 +233,9 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
-        sa.Column("spec", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False),
+        sa.Column(
+            "spec", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
+        ),
         sa.Column("dataset_version_id", sa.Integer(), nullable=True),
         sa.Column("stage", sa.String(length=60), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
@@ -378,7 +400,9 @@ def upgrade() -> None:
         sa.Column("score", sa.Double(), nullable=False),
         sa.Column("ng_score", sa.Double(), nullable=True),
         sa.Column("is_wrong", sa.Boolean(), nullable=True),
-        sa.Column("scores", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False),
+        sa.Column(
+            "scores", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
+        ),
         sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_prediction_image_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["model_id"], ["model_version.id"], name=op.f("fk_prediction_model_id"), ondelete="CASCADE"
@@ -429,12 +453,16 @@ def upgrade() -> None:
         sa.Column("score", sa.Double(), nullable=False),
         sa.Column("ng_score", sa.Double(), nullable=True),
         sa.Column("is_unsure", sa.Boolean(), nullable=False),
-        sa.Column("scores", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False),
+        sa.Column(
+            "scores", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
+        ),
         sa.Column("threshold", sa.Double(), nullable=False),
         sa.Column("latency_ms", sa.Double(), nullable=False),
         sa.Column("source", sa.String(length=10), nullable=False, comment="api or try"),
         sa.Column(
-            "call_metadata", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
+            "call_metadata",
+            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+            nullable=False,
         ),
         sa.Column("image_id", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -498,6 +526,8 @@ def downgrade() -> None:
 
     op.drop_table("job")
     with op.batch_alter_table("image", schema=None) as batch_op:
+        batch_op.drop_index("uq_image_project_sha256")
+        batch_op.drop_index("ix_image_deleted")
         batch_op.drop_index(
             "ix_image_thumb_todo",
             sqlite_where=sa.text("thumb_key IS NULL"),

@@ -1,5 +1,6 @@
 """All tables, imported together so that the metadata is whole."""
 
+from app.db import visibility as visibility  # whoever knows the tables must not see deleted images
 from app.db.tables.accounts import ApiKey, AuditEvent, LoginAttempt, User, UserSession
 from app.db.tables.dataset import DatasetVersion
 from app.db.tables.image import Annotation, Image, ImageMetadata, ImageTag

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, IntId
@@ -14,20 +14,38 @@ class Image(Base):
 
     `category_id` repeats the single annotation of a classification or anomaly image, so that the grid filters on an
     index. `version` grows with each change of the annotations; an edit names the version it was made on.
+
+    A deleted image keeps its row until it is purged, so that deleting can be undone. Queries do not see it: see
+    `app.db.visibility`.
     """
 
     __tablename__ = "image"
     __table_args__ = (
-        UniqueConstraint("project_id", "sha256"),
-        Index("ix_image_project_category", "project_id", "category_id", "id"),
-        Index("ix_image_project_split", "project_id", "split", "id"),
-        Index("ix_image_project_labelled", "project_id", "is_labelled", "id"),
-        Index("ix_image_project_id", "project_id", "id"),
+        # One live image for the same bytes; a deleted one may lie beside it until it is purged.
+        Index(
+            "uq_image_project_sha256",
+            "project_id",
+            "sha256",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        # `deleted_at` is in each, so that counts and pages are answered by the index alone.
+        Index("ix_image_project_category", "project_id", "category_id", "deleted_at", "id"),
+        Index("ix_image_project_split", "project_id", "split", "deleted_at", "id"),
+        Index("ix_image_project_labelled", "project_id", "is_labelled", "deleted_at", "id"),
+        Index("ix_image_project_id", "project_id", "deleted_at", "id"),
         Index(
             "ix_image_thumb_todo",
             "id",
             sqlite_where=text("thumb_key IS NULL"),
             postgresql_where=text("thumb_key IS NULL"),
+        ),
+        Index(
+            "ix_image_deleted",
+            "deleted_at",
+            sqlite_where=text("deleted_at IS NOT NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL"),
         ),
     )
 
@@ -50,6 +68,7 @@ class Image(Base):
     labelled_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     uploaded_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     uploaded_at: Mapped[CreatedAt]
+    deleted_at: Mapped[datetime | None]
 
 
 class Annotation(Base):
