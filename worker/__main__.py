@@ -1,7 +1,9 @@
-"""`python -m worker run --queue Q --slots N` and `python -m worker beat`: what `kizu worker` and `kizu beat` become."""
+"""`python -m worker run --queue Q` and `python -m worker beat`: what `kizu worker` and `kizu beat` become."""
 
 import argparse
 import os
+import socket
+import sys
 import warnings
 
 from celery.signals import setup_logging
@@ -18,33 +20,46 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("--queue", required=True)
     run.add_argument("--slots", type=int, default=2)
+    run.add_argument("--with-scheduler", action="store_true")
     commands.add_parser("beat")
     arguments = parser.parse_args()
     setup_logging.connect(lambda **_: configure_logging(), weak=False)
     configure_logging()
     if arguments.command == "run":
-        run_worker(arguments.queue, arguments.slots)
+        sys.exit(run_worker(arguments.queue, arguments.slots, with_scheduler=arguments.with_scheduler))
     else:
         run_beat()
 
 
-def run_worker(queue: str, n_slots: int) -> None:
-    """Take the messages of one queue."""
-    from worker.celery_app import load_tasks
+def run_worker(queue: str, n_slots: int, *, with_scheduler: bool) -> int:
+    """Take the messages of one queue until a signal; return the exit code."""
+    from worker.celery_app import SchedulerInside, load_tasks
 
     # Celery warns root because of pickled messages; ours are JSON only.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    load_tasks().worker_main(worker_arguments(queue, n_slots))
-
-
-def worker_arguments(queue: str, n_slots: int) -> list[str]:
-    """Return the Celery command line for one queue."""
-    arguments = ["--quiet", "worker", "--pool=prefork", f"--queues={queue}", f"--hostname={queue}-{os.getpid()}@%h"]
-    arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
-    if queue == "gpu":
-        # A process a task: it frees the device's memory, and a crash takes nothing else with it.
-        return [*arguments, "--concurrency=1", "--max-tasks-per-child=1"]
-    return [*arguments, f"--concurrency={n_slots}", f"--max-memory-per-child={CPU_PROCESS_MEMORY_KIB}"]
+    celery = load_tasks()
+    if with_scheduler:
+        celery.steps["consumer"].add(SchedulerInside)
+    # A process a task on `gpu`: it frees the device's memory, and a crash takes nothing else with it.
+    how = (
+        {"concurrency": 1, "max_tasks_per_child": 1}
+        if queue == "gpu"
+        else {"concurrency": n_slots, "max_memory_per_child": CPU_PROCESS_MEMORY_KIB}
+    )
+    # Not through Celery's own command line, whose import costs each process 10 MB.
+    worker = celery.Worker(
+        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        queues=[queue],
+        pool="prefork",
+        quiet=True,
+        loglevel="INFO",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        **how,
+    )
+    worker.start()
+    return worker.exitcode or 0
 
 
 def run_beat() -> None:

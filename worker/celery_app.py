@@ -1,5 +1,6 @@
 """The Celery application of the workers and of the scheduler."""
 
+import sys
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -9,7 +10,6 @@ from celery.beat import Scheduler
 from celery.signals import worker_process_init
 
 import worker.tasks
-from app.db.session import dispose_engine
 from app.queue import alive
 from app.queue.broker import celery_settings
 from app.supervisor.parent import die_with_parent
@@ -35,7 +35,11 @@ celery.conf.update(
 
 
 def load_tasks() -> Celery:
-    """Import every module of `worker.tasks`, so that its tasks are registered; return the application."""
+    """Import every module of `worker.tasks`, so that its tasks are registered; return the application.
+
+    These modules import numpy, Pillow, OpenVINO and torch inside their functions: five processes import them, and an
+    idle installation is to fit into 600 MB.
+    """
     for module in iter_modules(worker.tasks.__path__, prefix="worker.tasks."):
         import_module(module.name)
     return celery
@@ -69,6 +73,31 @@ class SignOfLife(bootsteps.StartStopStep):
         return [f"worker-{name}" for name in parent.app.amqp.queues.consume_from]
 
 
+class SchedulerInside(bootsteps.StartStopStep):
+    """Runs the scheduler from the worker's event loop, where there is one worker and no reason for one more process."""
+
+    requires = {"celery.worker.consumer.tasks:Tasks"}
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Begin when the consumer can take messages, again after each lost connection."""
+        scheduler = LivingScheduler(app=parent.app)
+        scheduler.tick()
+        self._timer = parent.timer.call_repeatedly(1.0, scheduler.tick)
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def shutdown(self, parent: Any) -> None:
+        self.stop(parent)
+        alive.withdraw(["scheduler"])
+
+
 celery.steps["consumer"].add(SignOfLife)
 
 
@@ -84,5 +113,6 @@ class LivingScheduler(Scheduler):
 def _prepare_pool_process(**_: object) -> None:
     """Set up a process that will run tasks: it ends with its worker and shares no connection with it."""
     die_with_parent()
-    dispose_engine()
     alive.client.cache_clear()
+    if "app.db.session" in sys.modules:  # not imported here: an idle worker is to stay small
+        sys.modules["app.db.session"].dispose_engine()

@@ -47,12 +47,12 @@ def own_specs(config: SupervisorConfig, *, redis_url: str | None, listen_fd: int
     env = environment(config, redis_url)
     # A worker's first signal lets it finish what takes a moment, the second ends it; the job row brings the work back.
     patient = (signal.SIGTERM, signal.SIGQUIT)
-    workers = [
-        ChildSpec(f"worker-{queue}", worker_command(queue, config.n_cpu_slots), env, stop_signals=patient)
-        for queue in QUEUES
-    ]
-    web = ChildSpec(name="web", argv=command("web", "--fd", str(listen_fd)), env=env, pass_fds=(listen_fd,))
-    return [web, *workers, ChildSpec("scheduler", beat_command(), env)]
+    gpu = ChildSpec("worker-gpu", worker_command("gpu", 1), env, stop_signals=patient)
+    # The scheduler lives in this worker: on one machine a process of its own would buy nothing for its 60 MB.
+    cpu_command = [*worker_command("cpu", config.n_cpu_slots), "--with-scheduler"]
+    cpu = ChildSpec("worker-cpu", cpu_command, env, stop_signals=patient)
+    web = ChildSpec("web", command("web", "--fd", str(listen_fd)), env, pass_fds=(listen_fd,))
+    return [web, cpu, gpu]
 
 
 def log_dir(config: SupervisorConfig) -> Path:
