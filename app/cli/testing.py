@@ -1,0 +1,123 @@
+"""`./kizu test`: bring what the tests need, and run every check."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from app.settings import ROOT
+
+CLIENT_VENV = ROOT / ".venv-landingai"
+# The published client as its users install it; it pins numpy < 2 and pillow < 11, so it has an environment of its own.
+CLIENT_REQUIREMENT = "landingai==0.3.49"
+# The levels whose outcome depends on the database.
+DATABASE_TESTS = ["tests/api", "tests/integration"]
+
+
+def run(arguments: list[str]) -> int:
+    """Run all checks, or only pytest where `arguments` are given; return the exit code.
+
+    The whole test run on SQLite comes last, so that the output ends with its summary.
+    """
+    ensure_chromium()
+    ensure_client_venv()
+    pytest = [sys.executable, "-m", "pytest", *in_parallel()]
+    if arguments:
+        return _call([sys.executable, "-m", "pytest", *arguments])
+    failed = [name for name, command in checks().items() if _announce_and_call(name, command)]
+    if _announce_and_call("pytest on PostgreSQL", [*pytest, "-q", "--database=postgres", *DATABASE_TESTS]):
+        failed.append("pytest on PostgreSQL")
+    if failed:
+        print(f"\nFailed so far: {', '.join(failed)}.", flush=True)
+    code = _announce_and_call("pytest", [*pytest, "-q"])
+    return code or int(bool(failed))
+
+
+def checks() -> dict[str, list[str]]:
+    """Return the checks before the tests: name and command."""
+    bin_dir = Path(sys.executable).parent
+    return {
+        "ruff check": [str(bin_dir / "ruff"), "check", "--quiet"],
+        "ruff format": [str(bin_dir / "ruff"), "format", "--check", "--quiet"],
+        "import contracts": [str(bin_dir / "lint-imports"), "--no-cache"],
+        "mypy": [str(bin_dir / "mypy"), "--no-error-summary"],
+        "node --test": [node(), "--test", *sorted(map(str, (ROOT / "tests").rglob("*.test.js")))],
+    }
+
+
+def in_parallel() -> list[str]:
+    """Return the options that spread the test files over the cores, a file staying on one of them."""
+    n = int(os.environ.get("KIZU_TEST_WORKERS", str(min(4, os.cpu_count() or 1))))
+    return ["-n", str(n), "--dist", "loadfile"] if n > 1 else []
+
+
+def ensure_chromium() -> None:
+    """Install Debian's Chromium where it is missing and may be installed; else say what the browser tests will lack."""
+    if shutil.which("chromium"):
+        return
+    if os.geteuid() or not shutil.which("apt-get"):
+        print(
+            "The browser tests need Debian's Chromium and are skipped without it: apt-get install chromium", flush=True
+        )
+        return
+    print("Installing Chromium for the browser tests ...", flush=True)
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
+    ):
+        result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if result.returncode:
+            print(result.stderr.strip()[-2000:])
+            print("Chromium could not be installed; the browser tests are skipped.", flush=True)
+            return
+
+
+def ensure_client_venv() -> None:
+    """Make the environment of the published client once; without it the test that uses it is skipped."""
+    stamp = CLIENT_VENV / ".stamp"
+    wanted = hashlib.sha256(f"{CLIENT_REQUIREMENT} {sys.version_info[:2]}".encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print(f"Installing {CLIENT_REQUIREMENT} into an environment of its own ...", flush=True)
+    python = CLIENT_VENV / "bin" / "python"
+    # `setuptools`: a dependency of the client still imports pkg_resources.
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        CLIENT_REQUIREMENT,
+        "setuptools<81",
+    ]
+    for command in ([sys.executable, "-m", "venv", "--clear", str(CLIENT_VENV)], install):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            print((result.stdout + result.stderr).strip()[-2000:])
+            print("The client could not be installed; its contract test is skipped.", flush=True)
+            return
+    stamp.write_text(wanted)
+
+
+def node() -> str:
+    """Return the program node: the one on the PATH, else the one that `./kizu` installed into the environment."""
+    return shutil.which("node") or str(Path(sys.executable).parent / "node")
+
+
+def _announce_and_call(name: str, command: list[str]) -> int:
+    print(f"\n=== {name}", flush=True)
+    return _call(command)
+
+
+def _call(command: list[str]) -> int:
+    """Run `command` in the project's root without the settings of an installation; return its exit code."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("KIZU_") or name in _KEPT}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+
+
+_KEPT = frozenset({"KIZU_SHARED_DATA", "KIZU_TEST_WORKERS"})
