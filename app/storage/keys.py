@@ -14,6 +14,11 @@ def thumbnail(project_id: int, sha256: str) -> str:
     return f"projects/{project_id}/thumbs/{sha256[:2]}/{sha256}.webp"
 
 
+def display(project_id: int, sha256: str) -> str:
+    """Return the key of what a browser shows of an image that it cannot read itself (TIFF, 16 bits)."""
+    return f"projects/{project_id}/display/{sha256[:2]}/{sha256}.png"
+
+
 def dataset_items(project_id: int, content_hash: str) -> str:
     return f"projects/{project_id}/datasets/{content_hash}-{new_uuid().hex[:8]}.json.gz"
 
