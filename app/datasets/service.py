@@ -1,0 +1,271 @@
+"""Splits, and datasets that never change again. Nothing here commits."""
+
+import gzip
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.orm import Session
+
+from app.accounts.permissions import Action, Actor
+from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
+from app.contracts.tasks import Split, TaskType
+from app.core.errors import Invalid, NotFound
+from app.datasets import splits
+from app.db.tables import Category, DatasetVersion, Image, Project
+from app.projects import service as project_service
+from app.storage import keys
+from app.storage.current import blobs
+
+SelectOption = Literal["all-labeled", "without-split"]
+IDS_PER_STATEMENT = 10_000
+
+_ITEM_COLUMNS = (
+    Image.id,
+    Image.sha256,
+    Image.blob_key,
+    Image.width_px,
+    Image.height_px,
+    Image.split,
+    Image.is_labelled,
+    Image.category_id,
+)
+
+
+class DatasetNotReady(Invalid):
+    """Too few labelled images to train on; the sentence says what is missing."""
+
+    code, title = "dataset_not_ready", "Not enough labelled images"
+
+
+def auto_split(
+    session: Session,
+    *,
+    actor: Actor,
+    project_id: int,
+    percentages: Mapping[Split, int] | None = None,
+    select_option: SelectOption = "without-split",
+    seed: int = splits.DEFAULT_SEED,
+) -> dict[Split, int]:
+    """Spread the labelled images over train, dev and test, in each class alike; return how many each split got.
+
+    Args:
+        percentages: Shares that sum to 100; None means 70, 15 and 15.
+        select_option: `without-split` leaves every image where it is that has a split; `all-labeled` draws anew.
+        seed: Another seed gives another draw.
+
+    Raises:
+        NotFound: No such project.
+        PermissionDenied: The actor may not edit it.
+        Invalid: The percentages are not acceptable.
+    """
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    percentages = dict(percentages or splits.DEFAULT_PERCENTAGES)
+    splits.check_percentages(percentages)
+    rows = _labelled_rows(session, project_id)
+    redraw = select_option == "all-labeled"
+    chosen = _assigned(rows, percentages=percentages, seed=seed, redraw=redraw)
+    _store_splits(session, chosen, before={row.id: row.split for row in rows})
+    counts = dict.fromkeys(Split, 0)
+    for split in chosen.values():
+        counts[split] += 1
+    return counts
+
+
+def freeze(
+    session: Session, *, project: Project, min_per_category: int = 2, created_by_id: int | None = None
+) -> DatasetVersion:
+    """Return the project's labelled images as an immutable dataset version; the caller has checked the permission.
+
+    A labelled image without a split gets one now (70/15/15, in each class alike) and keeps it. Where nothing changed
+    since an earlier version, that version is returned.
+
+    Raises:
+        DatasetNotReady: There are fewer than two classes, some class has fewer than `min_per_category` labelled
+            images, or none of them is in train.
+    """
+    # On PostgreSQL two freezings at once would want the same number.
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    categories = project_service.list_categories(session, project.id)
+    rows = _labelled_rows(session, project.id)
+    _check_enough(categories, rows, min_per_category)
+    chosen = _assigned(rows, percentages=splits.DEFAULT_PERCENTAGES, seed=splits.DEFAULT_SEED, redraw=False)
+    _check_trainable(categories, rows, chosen)
+    _store_splits(session, chosen, before={})
+    dataset = Dataset(
+        task=TaskType(project.task),
+        categories=tuple(
+            CategoryRef(id=category.id, name=category.name, color=category.color, is_good=category.is_good)
+            for category in categories
+        ),
+        items=tuple(_item(row, chosen.get(row.id, row.split)) for row in rows),
+        unlabelled=tuple(_item(row, None) for row in _unlabelled_rows(session, project.id)),
+    )
+    return _find_same(session, project.id, dataset) or _store_version(session, project.id, dataset, created_by_id)
+
+
+def load_items(version: DatasetVersion) -> Dataset:
+    """Return the content of a version.
+
+    Raises:
+        BlobMissing: Its file is no longer in the store.
+    """
+    return Dataset.model_validate_json(gzip.decompress(blobs().read(version.items_key)))
+
+
+def list_versions(session: Session, *, actor: Actor, project_id: int) -> list[DatasetVersion]:
+    """Return the project's dataset versions, the newest first."""
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    query = select(DatasetVersion).where(DatasetVersion.project_id == project_id)
+    return list(session.scalars(query.order_by(DatasetVersion.number.desc())))
+
+
+def get_version(session: Session, *, actor: Actor, project_id: int, number: int) -> DatasetVersion:
+    """Return one dataset version by its number in the project. Raises `NotFound` where there is none."""
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    version = session.scalar(
+        select(DatasetVersion).where(DatasetVersion.project_id == project_id, DatasetVersion.number == number)
+    )
+    if version is None:
+        raise NotFound("There is no such dataset snapshot in this project.")
+    return version
+
+
+def title(version: DatasetVersion) -> str:
+    """Return the name of a version, for people."""
+    return version.name or f"Snapshot {version.number}"
+
+
+# --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _labelled_rows(session: Session, project_id: int) -> Sequence[Row[Any]]:
+    """Return the labelled images, by id. Those that carry no class (nothing to label) teach a classifier nothing."""
+    query = select(*_ITEM_COLUMNS).where(
+        Image.project_id == project_id, Image.is_labelled.is_(True), Image.category_id.is_not(None)
+    )
+    return session.execute(query.order_by(Image.id)).all()
+
+
+def _unlabelled_rows(session: Session, project_id: int) -> Sequence[Row[Any]]:
+    query = select(*_ITEM_COLUMNS).where(Image.project_id == project_id, Image.category_id.is_(None))
+    return session.execute(query.order_by(Image.id)).all()
+
+
+def _assigned(
+    rows: Sequence[Row[Any]], *, percentages: Mapping[Split, int], seed: int, redraw: bool
+) -> dict[int, Split]:
+    """Return a split for each row that has none, or for every row when `redraw` is set."""
+    existing: dict[int | None, dict[Split, int]] = {}
+    candidates = []
+    for row in rows:
+        if row.split is None or redraw:
+            candidates.append(splits.Candidate(row.id, row.sha256, row.category_id))
+        else:
+            counts = existing.setdefault(row.category_id, dict.fromkeys(Split, 0))
+            counts[Split(row.split)] += 1
+    return splits.assign(candidates, existing=existing, percentages=percentages, seed=seed)
+
+
+def _store_splits(session: Session, chosen: Mapping[int, Split], *, before: Mapping[int, str | None]) -> None:
+    """Write the splits that differ from `before`, in few statements."""
+    for split in Split:
+        ids = [image_id for image_id, to in chosen.items() if to is split and before.get(image_id) != split.value]
+        for start in range(0, len(ids), IDS_PER_STATEMENT):
+            session.execute(
+                update(Image)
+                .where(Image.id.in_(ids[start : start + IDS_PER_STATEMENT]))
+                .values(split=split.value)
+                .execution_options(synchronize_session=False)
+            )
+
+
+def _check_enough(categories: Sequence[Category], rows: Sequence[Row[Any]], min_per_category: int) -> None:
+    if len(categories) < 2:
+        raise DatasetNotReady("A classifier tells at least two classes apart. Add a second class and label its images.")
+    counts = dict.fromkeys((category.id for category in categories), 0)
+    for row in rows:
+        counts[row.category_id] += 1
+    few = [category for category in categories if counts[category.id] < min_per_category]
+    if few:
+        named = _named(f"“{category.name}” ({counts[category.id]})" for category in few)
+        raise DatasetNotReady(
+            f"Each class needs at least {min_per_category} labelled images. Too few: {named}. "
+            "Label more of them, or delete the class.",
+            counts={category.name: counts[category.id] for category in few},
+        )
+
+
+def _check_trainable(categories: Sequence[Category], rows: Sequence[Row[Any]], chosen: Mapping[int, Split]) -> None:
+    trained = {row.category_id for row in rows if chosen.get(row.id, row.split) == Split.TRAIN}
+    missing = [category for category in categories if category.id not in trained]
+    if missing:
+        named = _named(f"“{category.name}”" for category in missing)
+        raise DatasetNotReady(f"No image of {named} is in the train split. Move some there, or use Auto split.")
+
+
+def _named(names: Iterable[str], limit: int = 5) -> str:
+    all_names = list(names)
+    more = f" and {len(all_names) - limit} more" if len(all_names) > limit else ""
+    return ", ".join(all_names[:limit]) + more
+
+
+def _item(row: Row[Any], split: Split | str | None) -> DatasetItem:
+    return DatasetItem(
+        image_id=row.id,
+        sha256=row.sha256,
+        blob_key=row.blob_key,
+        width_px=row.width_px,
+        height_px=row.height_px,
+        split=None if split is None else Split(split),
+        annotations=() if row.category_id is None else (AnnotationValue(category_id=row.category_id),),
+    )
+
+
+def _find_same(session: Session, project_id: int, dataset: Dataset) -> DatasetVersion | None:
+    """Return the newest version with the same content, if the images that it predicts are the same too."""
+    version = session.scalar(
+        select(DatasetVersion)
+        .where(DatasetVersion.project_id == project_id, DatasetVersion.content_hash == dataset.content_hash())
+        .order_by(DatasetVersion.number.desc())
+        .limit(1)
+    )
+    if version is None:
+        return None
+    stored = load_items(version)
+    same = _ids(stored.items) == _ids(dataset.items) and _ids(stored.unlabelled) == _ids(dataset.unlabelled)
+    return version if same else None
+
+
+def _ids(items: Iterable[DatasetItem]) -> set[int]:
+    return {item.image_id for item in items}
+
+
+def _store_version(session: Session, project_id: int, dataset: Dataset, created_by_id: int | None) -> DatasetVersion:
+    content_hash = dataset.content_hash()
+    key = keys.dataset_items(project_id, content_hash)
+    blobs().put(key, gzip.compress(dataset.model_dump_json().encode(), compresslevel=5, mtime=0))
+    last = session.scalar(select(func.max(DatasetVersion.number)).where(DatasetVersion.project_id == project_id))
+    version = DatasetVersion(
+        project_id=project_id,
+        number=(last or 0) + 1,
+        content_hash=content_hash,
+        items_key=key,
+        n_images=len(dataset.items),
+        counts=_counts(dataset),
+        created_by_id=created_by_id,
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {
+        split.value: {str(category.id): 0 for category in dataset.categories} for split in Split
+    }
+    for item in dataset.items:
+        assert item.split is not None
+        assert item.category_id is not None
+        counts[item.split.value][str(item.category_id)] += 1
+    return counts
