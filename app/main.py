@@ -12,6 +12,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.routing import Mount
 
+from app.serving.cors import PredictCors
 from app.settings import get_settings
 from app.web import problems
 from app.web.assets import STATIC_DIR, HashedStaticFiles
@@ -75,6 +76,7 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
     app.state.predictor_only = predictor_only
     app.state.named_routes = {route.name: route for route in all_routes(app)}
     app.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mb * 1_000_000)
+    app.add_middleware(PredictCors)
     if settings.trusted_hosts != ["*"]:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.trusted_hosts)
     return app
