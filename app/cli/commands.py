@@ -107,6 +107,19 @@ def migrate() -> None:
     processes.migrate()
 
 
+@app.command()
+def health(
+    part: Annotated[
+        str | None, typer.Option(help="worker-gpu, worker-cpu or scheduler; unset: the web process on this machine.")
+    ] = None,
+    port: Port = None,
+) -> None:
+    """End with 0 when healthy, else with 1; for container health checks."""
+    from app.cli import health as healths
+
+    raise typer.Exit(0 if healths.is_healthy(part, port) else 1)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(context: typer.Context) -> None:
     """Run all checks and tests, or hand PATH... and options to pytest."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.core.logs import configure_logging
 from app.settings import get_settings
@@ -122,8 +123,32 @@ def migrate() -> None:
     settings = get_settings()
     Path(settings.home).mkdir(parents=True, exist_ok=True)
     migrate_database(get_engine())
+    ensure_bucket()
     with transaction() as session:
         password = account_service.ensure_owner(session)
     if password:
         print("\n  The administrator's account (the password is shown this once):")
         print(f"    e-mail    {settings.admin_email}\n    password  {password}\n", flush=True)
+
+
+def ensure_bucket() -> None:
+    """Make the bucket that the settings name, where blobs go to an S3-compatible store and it is not there yet."""
+    settings = get_settings()
+    if settings.storage_url is None:
+        return
+    import boto3
+    from botocore.exceptions import ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        aws_access_key_id=settings.s3_access_key.get_secret_value() if settings.s3_access_key else None,
+        aws_secret_access_key=settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else None,
+    )
+    bucket = urlsplit(settings.storage_url).netloc
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
+            raise
+        client.create_bucket(Bucket=bucket)
