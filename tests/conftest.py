@@ -6,7 +6,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,39 @@ def queue() -> Iterator[object]:
     before = current.use(inline)
     yield inline
     current.use(before)
+
+
+@dataclass
+class Counted:
+    """The statements sent to the database inside the block, without those that open and close a transaction."""
+
+    statements: list[str] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        return len(self.statements)
+
+
+@pytest.fixture
+def count_statements() -> Callable[[], AbstractContextManager[Counted]]:
+    """Return a context manager that counts statements; the look-up of who is signed in is one of them."""
+    from sqlalchemy import event
+
+    from app.db.session import get_engine
+
+    @contextmanager
+    def counting() -> Iterator[Counted]:
+        counted = Counted()
+
+        def on_statement(_connection, _cursor, statement, *_rest) -> None:
+            if not statement.startswith(("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA")):
+                counted.statements.append(statement)
+
+        engine = get_engine()
+        event.listen(engine, "before_cursor_execute", on_statement)
+        try:
+            yield counted
+        finally:
+            event.remove(engine, "before_cursor_execute", on_statement)
+
+    return counting

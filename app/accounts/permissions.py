@@ -35,7 +35,8 @@ class Action(StrEnum):
     MANAGE_KEYS = "manage_keys"  # see and revoke everybody's API keys
 
 
-_VIEWER = frozenset({Action.VIEW, Action.PREDICT})
+# Everybody may have keys: a key grants no more than its maker may do.
+_VIEWER = frozenset({Action.VIEW, Action.PREDICT, Action.OWN_KEYS})
 _LABELER = _VIEWER | {Action.LABEL, Action.UPLOAD}
 _MEMBER = _LABELER | {
     Action.EDIT,
@@ -43,7 +44,6 @@ _MEMBER = _LABELER | {
     Action.TRAIN,
     Action.DEPLOY,
     Action.CREATE_PROJECT,
-    Action.OWN_KEYS,
 }
 _ADMIN = _MEMBER | {Action.DELETE_PROJECT, Action.MANAGE_PEOPLE, Action.MANAGE_KEYS}
 

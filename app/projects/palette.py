@@ -1,24 +1,23 @@
 """Colours of classes and tags, safe for colour-blind eyes.
 
-Source: Okabe and Ito, "Color Universal Design" (2008), without black and yellow, which vanish on dark and light
-grounds; extended by Tol, "Colour Schemes" (SRON/EPS/TN/09-002, 2021), "muted".
+Source: Okabe and Ito, "Color Universal Design" (2008), without black; extended by Tol, "Colour Schemes"
+(SRON/EPS/TN/09-002, 2021), "muted", and a grey. The style sheet and the macros name the same twelve.
 """
 
 CATEGORY_COLORS = (
     "#0072b2",
-    "#d55e00",
+    "#e69f00",
     "#009e73",
     "#cc79a7",
-    "#e69f00",
     "#56b4e9",
+    "#d55e00",
+    "#f0e442",
     "#882255",
     "#44aa99",
     "#999933",
     "#aa4499",
-    "#88ccee",
-    "#ddcc77",
+    "#8c8c8c",
 )
-GOOD_COLOR = "#009e73"
 
 # Names that people give to the class of good parts; a new class with one of them is marked good.
 GOOD_NAMES = frozenset(
@@ -28,7 +27,9 @@ GOOD_NAMES = frozenset(
 
 def next_color(used: set[str]) -> str:
     """Return the first colour that is not in `used`, or the palette from its start again."""
-    return next((color for color in CATEGORY_COLORS if color not in used), CATEGORY_COLORS[len(used) % 12])
+    return next(
+        (color for color in CATEGORY_COLORS if color not in used), CATEGORY_COLORS[len(used) % len(CATEGORY_COLORS)]
+    )
 
 
 def is_good_name(name: str) -> bool:

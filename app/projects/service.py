@@ -2,7 +2,7 @@
 
 import re
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -39,15 +39,20 @@ def _may_enter(session: Session, actor: Actor, project: Project) -> bool:
     return session.get(ProjectMember, (project.id, actor.user_id)) is not None
 
 
-def list_projects(session: Session, *, actor: Actor) -> list[Project]:
-    """Return the projects that the actor may enter, the last changed first."""
+def visible_projects(actor: Actor) -> Select[tuple[Project]]:
+    """Return the query of the projects that the actor may enter, the last changed first."""
     query = select(Project).where(Project.deleted_at.is_(None)).order_by(Project.updated_at.desc(), Project.id.desc())
     if actor.role not in {Role.OWNER, Role.ADMIN}:
         mine = select(ProjectMember.project_id).where(ProjectMember.user_id == actor.user_id)
         query = query.where(
             Project.is_invite_only.is_(False) | (Project.created_by_id == actor.user_id) | Project.id.in_(mine)
         )
-    return list(session.scalars(query))
+    return query
+
+
+def list_projects(session: Session, *, actor: Actor) -> list[Project]:
+    """Return the projects that the actor may enter, the last changed first."""
+    return list(session.scalars(visible_projects(actor)))
 
 
 def create_project(
@@ -322,6 +327,36 @@ def create_metadata_field(
     )
     session.add(field)
     session.flush()
+    return field
+
+
+def update_metadata_field(
+    session: Session,
+    *,
+    actor: Actor,
+    project_id: int,
+    field_id: int,
+    name: str | None = None,
+    allow_multiple: bool | None = None,
+    predefined_choices_append: list[str] | None = None,
+    is_value_flexible: bool | None = None,
+) -> MetadataField:
+    """Change what is given, leave the rest; choices are only ever added. Raises `NameTaken`."""
+    get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    field = get_metadata_field(session, project_id=project_id, field_id=field_id)
+    if name is not None:
+        field.name = required_name(name)
+    if allow_multiple is not None:
+        field.allow_multiple = allow_multiple
+    if is_value_flexible is not None:
+        field.is_value_flexible = is_value_flexible
+    if predefined_choices_append:
+        added = [choice for choice in predefined_choices_append if choice not in field.predefined_choices]
+        field.predefined_choices = [*field.predefined_choices, *added]
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise NameTaken(f"There is a metadata field named “{field.name}” already.") from error
     return field
 
 

@@ -51,6 +51,7 @@ def render(
         "actor": getattr(request.state, "actor", None),
         "project": None,
         "nav": "",
+        "jobs_url": "/jobs/running" if "jobs.running" in request.app.state.named_routes else None,
         **context,
     }
     source = environment().get_template(template)
