@@ -1,0 +1,59 @@
+/**
+ * Posts the class form by htmx, one request at a time, so that each carries the version that the answer before it gave.
+ * Walking on waits for the last answer: nothing is lost by a quick hand.
+ */
+export class Saver extends EventTarget {
+  /** @param {HTMLFormElement} form */
+  constructor(form) {
+    super();
+    this.form = form;
+    this.saving = false;
+    this.again = null;
+    form.addEventListener("htmx:before:request", () => this.say("Saving…"));
+    form.addEventListener("htmx:finally:request", (event) => this.ended(event.detail?.ctx?.response?.status ?? 0));
+  }
+
+  /** Send the form as it stands; while a request is under way, once more after it. @param {object} detail of the event */
+  save(detail) {
+    if (this.saving) {
+      this.again = detail;
+      return;
+    }
+    this.saving = true;
+    this.form.dispatchEvent(new CustomEvent("annotator:change", { bubbles: true, detail }));
+  }
+
+  /** @param {number} status 0: no answer */
+  ended(status) {
+    if (!this.saving) return;
+    this.saving = false;
+    const ok = status >= 200 && status < 300;
+    if (!ok) this.say(status === 409 ? "Not saved: changed elsewhere" : "Not saved");
+    if (ok && this.again) {
+      const detail = this.again;
+      this.again = null;
+      this.save(detail);
+      return;
+    }
+    this.again = null;
+    this.dispatchEvent(new CustomEvent("settled", { detail: { ok } }));
+  }
+
+  /** Return whether all has been saved, once that is known. @returns {Promise<boolean>} */
+  async done() {
+    if (!this.saving) return true;
+    return new Promise((resolve) => this.addEventListener("settled", (event) => resolve(event.detail.ok), { once: true }));
+  }
+
+  /** @param {string} text */
+  say(text) {
+    const output = this.form.querySelector("[data-part=saved]");
+    if (output) output.textContent = text;
+  }
+
+  /** Take the version that the server now has. @param {string} version */
+  adopt(version) {
+    const input = this.form.querySelector("[name=version]");
+    if (input) input.value = version;
+  }
+}
