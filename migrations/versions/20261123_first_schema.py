@@ -250,6 +250,7 @@ def upgrade() -> None:
         sa.Column("sent_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("started_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("heartbeat_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("stop_asked_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("ended_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["created_by_id"], ["user_account.id"], name=op.f("fk_job_created_by_id")),
         sa.ForeignKeyConstraint(["dataset_version_id"], ["dataset_version.id"], name=op.f("fk_job_dataset_version_id")),

@@ -42,6 +42,7 @@ class Job(Base):
     sent_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
+    stop_asked_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 
 

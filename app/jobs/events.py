@@ -1,0 +1,49 @@
+"""What jobs say while they run: written by whoever acts on them, read after a cursor by whoever watches."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.contracts.jobs import JobEventPayload, LogLine, MetricPoint, Progress
+from app.core.clock import utc_now
+from app.db.tables import JobEvent
+
+_KINDS: dict[type, str] = {Progress: "progress", MetricPoint: "metric", LogLine: "log"}
+_TYPES: dict[str, Any] = {kind: payload for payload, kind in _KINDS.items()}
+_LONGEST_TEXT = 2000
+
+
+def add(session: Session, job_id: UUID, payloads: Iterable[JobEventPayload]) -> None:
+    """Store events in their order. Does not commit."""
+    now = utc_now()
+    rows = [
+        {"job_id": job_id, "at": now, "kind": _KINDS[type(payload)], "payload": _content(payload)}
+        for payload in payloads
+    ]
+    if rows:
+        session.execute(insert(JobEvent), rows)
+
+
+def add_log(session: Session, job_id: UUID, text: str, level: str = "info") -> None:
+    """Store one line of the log. Does not commit."""
+    add(session, job_id, [LogLine(text=text, level=level)])  # type: ignore[arg-type]  # checked by the contract itself
+
+
+def list_after(session: Session, job_id: UUID, *, after: int = 0, limit: int = 5000) -> list[JobEvent]:
+    """Return events with an id above `after`, the oldest first. The id of the last is the next cursor."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(limit)
+    return list(session.scalars(query))
+
+
+def payload_of(event: JobEvent) -> JobEventPayload:
+    return _TYPES[event.kind].model_validate(event.payload)
+
+
+def _content(payload: JobEventPayload) -> dict[str, Any]:
+    content = payload.model_dump(mode="json")
+    if isinstance(payload, LogLine):
+        content["text"] = content["text"][:_LONGEST_TEXT]
+    return content
