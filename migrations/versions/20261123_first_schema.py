@@ -202,6 +202,11 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_image_project_id", ["project_id", "deleted_at", "id"], unique=False)
         batch_op.create_index(
+            "ix_image_project_facets",
+            ["project_id", "deleted_at", "category_id", "split", "is_labelled"],
+            unique=False,
+        )
+        batch_op.create_index(
             "ix_image_project_labelled", ["project_id", "is_labelled", "deleted_at", "id"], unique=False
         )
         batch_op.create_index("ix_image_project_split", ["project_id", "split", "deleted_at", "id"], unique=False)
@@ -475,6 +480,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inference_record")),
     )
     with op.batch_alter_table("inference_record", schema=None) as batch_op:
+        batch_op.create_index("ix_inference_record_at", ["deployment_id", "at"], unique=False)
         batch_op.create_index("ix_inference_record_category", ["deployment_id", "category_id", "id"], unique=False)
         batch_op.create_index("ix_inference_record_deployment", ["deployment_id", "id"], unique=False)
 
@@ -486,6 +492,7 @@ def downgrade() -> None:
     with op.batch_alter_table("inference_record", schema=None) as batch_op:
         batch_op.drop_index("ix_inference_record_deployment")
         batch_op.drop_index("ix_inference_record_category")
+        batch_op.drop_index("ix_inference_record_at")
 
     op.drop_table("inference_record")
     with op.batch_alter_table("api_key", schema=None) as batch_op:
@@ -536,6 +543,7 @@ def downgrade() -> None:
         )
         batch_op.drop_index("ix_image_project_split")
         batch_op.drop_index("ix_image_project_labelled")
+        batch_op.drop_index("ix_image_project_facets")
         batch_op.drop_index("ix_image_project_id")
         batch_op.drop_index("ix_image_project_category")
 

@@ -1,0 +1,146 @@
+"""What the images of a project can be filtered for: its classes, tags, metadata fields, and the model that is asked."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Boolean, Float, Integer, Select, String, Text, cast, literal, null, select, union_all
+from sqlalchemy.orm import Session
+
+from app.core.errors import NotFound
+from app.db.tables import Category, MetadataField, ModelVersion, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRef:
+    id: int
+    name: str
+    color: str
+    is_good: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagRef:
+    id: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRef:
+    """A metadata field; `type` is `text`, `number` or `boolean`."""
+
+    id: int
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """The model whose predictions are shown. `rule` is the kind of `app.contracts.bundle.DecisionRule`."""
+
+    id: UUID
+    name: str
+    rule: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Everything that names in the grid and its filters stand for, in the order in which people see it."""
+
+    classes: tuple[ClassRef, ...]
+    tags: tuple[TagRef, ...]
+    fields: tuple[FieldRef, ...]
+    model: ModelRef | None
+
+    def find_class(self, category_id: int | None) -> ClassRef | None:
+        return next((one for one in self.classes if one.id == category_id), None)
+
+    def find_tag(self, tag_id: int) -> TagRef | None:
+        return next((one for one in self.tags if one.id == tag_id), None)
+
+    def find_field(self, field_id: int) -> FieldRef | None:
+        return next((one for one in self.fields if one.id == field_id), None)
+
+
+def load(session: Session, project_id: int, *, model_id: UUID | None = None) -> Vocabulary:
+    """Return the vocabulary of a project in one statement. The caller has checked that the project may be seen.
+
+    Args:
+        session: The request's session.
+        project_id: The project.
+        model_id: Whose predictions are meant; None means the newest model.
+
+    Raises:
+        NotFound: The project has no model of this id.
+    """
+    # One statement instead of four: each page needs all of them, and each is a handful of rows.
+    rows = session.execute(
+        union_all(_classes(project_id), _tags(project_id), _fields(project_id), _model(project_id, model_id))
+    ).all()
+    of_kind = {kind: sorted(row for row in rows if row.kind == kind) for kind in ("class", "tag", "field", "model")}
+    if model_id is not None and not of_kind["model"]:
+        raise NotFound("This project has no such model.")
+    return Vocabulary(
+        classes=tuple(ClassRef(int(r.key), r.name, r.hint, bool(r.flag), r.note) for r in of_kind["class"]),
+        tags=tuple(TagRef(int(r.key), r.name, r.hint) for r in of_kind["tag"]),
+        fields=tuple(FieldRef(int(r.key), r.name, r.hint) for r in of_kind["field"]),
+        model=next((ModelRef(UUID(r.key), r.name, r.hint, r.number) for r in of_kind["model"]), None),
+    )
+
+
+def _classes(project_id: int) -> Select:
+    return select(
+        literal("class").label("kind"),
+        Category.index.label("place"),
+        Category.name.label("name"),
+        cast(Category.id, String).label("key"),
+        Category.color.label("hint"),
+        Category.is_good.label("flag"),
+        cast(null(), Float).label("number"),
+        Category.description.label("note"),
+    ).where(Category.project_id == project_id)
+
+
+def _tags(project_id: int) -> Select:
+    return select(
+        literal("tag"),
+        literal(0, Integer),
+        Tag.name,
+        cast(Tag.id, String),
+        Tag.color,
+        literal(value=False),
+        cast(null(), Float),
+        cast(literal(""), Text),
+    ).where(Tag.project_id == project_id)
+
+
+def _fields(project_id: int) -> Select:
+    return select(
+        literal("field"),
+        MetadataField.id,
+        MetadataField.name,
+        cast(MetadataField.id, String),
+        MetadataField.type,
+        literal(value=False),
+        cast(null(), Float),
+        cast(literal(""), Text),
+    ).where(MetadataField.project_id == project_id)
+
+
+def _model(project_id: int, model_id: UUID | None) -> Select:
+    chosen = select(ModelVersion).where(ModelVersion.project_id == project_id)
+    if model_id is not None:
+        chosen = chosen.where(ModelVersion.id == model_id)
+    newest = chosen.order_by(ModelVersion.created_at.desc(), ModelVersion.id.desc()).limit(1).subquery()
+    return select(
+        literal("model"),
+        literal(0, Integer),
+        newest.c.name,
+        cast(newest.c.id, String),
+        newest.c.manifest[("decision", "kind")].as_string(),
+        cast(literal(value=False), Boolean),
+        cast(newest.c.threshold, Float),
+        cast(literal(""), Text),
+    )
