@@ -35,9 +35,8 @@ class ChildLog:
         self._file: BinaryIO = self.path.open("ab")
 
     def write(self, data: bytes) -> None:
-        """Take what the child wrote, in pieces of any size; empty data says that no more will come."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop() if data else b""
+        """Take what the child wrote, in pieces of any size."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._write_line(line)
 
@@ -69,5 +68,6 @@ class ChildLog:
         self._file = self.path.open("ab")
 
     def close(self) -> None:
-        self.write(b"\n" if self._rest else b"")
+        if self._rest:
+            self.write(b"\n")
         self._file.close()
