@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # Modules whose `router` is served; the predictor process serves only the second list.
 WEB_ROUTERS = [
+    "app.web.problem_types",
     "app.accounts.pages",
     "app.projects.pages",
     "app.images.pages",
@@ -73,6 +74,8 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
             Mount("/static", HashedStaticFiles(directory=STATIC_DIR, check_dir=False), name="static")
         )
     check_permissions(app)
+    for route in all_routes(app):
+        route.summary = route.summary or route.description.split("\n")[0].rstrip(".")
     app.state.predictor_only = predictor_only
     app.state.named_routes = {route.name: route for route in all_routes(app)}
     app.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mb * 1_000_000)

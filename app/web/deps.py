@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -15,6 +16,8 @@ from app.db.session import new_session, transaction
 from app.db.tables import ApiKey
 
 SESSION_COOKIE = "kizu_session"
+# Named for the OpenAPI description; `find_api_actor` reads the header itself.
+_KEY_HEADER = APIKeyHeader(name="apikey", scheme_name="ApiKey", description="`land_sk_…`", auto_error=False)
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -80,7 +83,7 @@ def page_actor(action: Action) -> Callable[[Request], Actor]:
 def api_actor(action: Action) -> Callable[[Request], Actor]:
     """Return the dependency of a REST route: an API key that grants `action`. Cookies count for nothing there."""
 
-    def dependency(request: Request) -> Actor:
+    def dependency(request: Request, _key: Annotated[str | None, Security(_KEY_HEADER)] = None) -> Actor:
         actor = find_api_actor(request)
         if actor is None:
             raise NotAuthenticated("Send a valid API key in the header `apikey`.")
