@@ -42,7 +42,6 @@ def checks() -> dict[str, list[str]]:
         "ruff check": [str(bin_dir / "ruff"), "check", "--quiet"],
         "ruff format": [str(bin_dir / "ruff"), "format", "--check", "--quiet"],
         "import contracts": [str(bin_dir / "lint-imports"), "--no-cache"],
-        "mypy": [str(bin_dir / "mypy"), "--no-error-summary"],
         "node --test": [node(), "--test", *sorted(map(str, (ROOT / "tests").rglob("*.test.js")))],
     }
 
