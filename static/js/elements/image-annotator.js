@@ -37,7 +37,7 @@ const remember = (store, key, value) => {
 
 export class ImageAnnotator extends HTMLElement {
   connectedCallback() {
-    this.part = (name) => this.querySelector(`[data-part=${name}]`);
+    this.piece = (name) => this.querySelector(`[data-part=${name}]`);
     this.imageId = this.getAttribute("image-id");
     this.stage = new Stage(this, { width: Number(this.getAttribute("width")), height: Number(this.getAttribute("height")) });
     this.form = this.querySelector("form.classes");
@@ -67,19 +67,19 @@ export class ImageAnnotator extends HTMLElement {
     window.addEventListener("blur", () => this.release(null), { signal });
     this.addEventListener("click", (event) => this.click(event));
     this.form?.addEventListener("change", () => this.changed());
-    this.stage.addEventListener("view", () => (this.part("zoom").textContent = `${Math.round(this.stage.view.scale * devicePixelRatio * 100)} %`));
+    this.stage.addEventListener("view", () => (this.piece("zoom").textContent = `${Math.round(this.stage.view.scale * devicePixelRatio * 100)} %`));
     this.stage.addEventListener("pixel", ({ detail }) => {
       const value = detail?.value && (new Set(detail.value).size === 1 ? detail.value[0] : detail.value.join(" "));
-      this.part("pixel").textContent = detail ? `${detail.x}, ${detail.y}${value === null ? "" : ` = ${value}`}` : "";
+      this.piece("pixel").textContent = detail ? `${detail.x}, ${detail.y}${value === null ? "" : ` = ${value}`}` : "";
     });
     this.stage.addEventListener("tone", () => {
-      for (const name of ["brightness", "contrast"]) this.part(name).value = this.stage.tone[name];
+      for (const name of ["brightness", "contrast"]) this.piece(name).value = this.stage.tone[name];
     });
     for (const name of ["brightness", "contrast"]) {
-      this.part(name).min = LIMITS[name][0];
-      this.part(name).addEventListener("input", (event) => this.stage.setTone({ ...this.stage.tone, [name]: Number(event.target.value) }));
+      this.piece(name).min = LIMITS[name][0];
+      this.piece(name).addEventListener("input", (event) => this.stage.setTone({ ...this.stage.tone, [name]: Number(event.target.value) }));
     }
-    this.part("advance")?.addEventListener("change", (event) => this.set("advance", event.target.checked));
+    this.piece("advance")?.addEventListener("change", (event) => this.set("advance", event.target.checked));
   }
 
   /** @param {KeyboardEvent} event */
@@ -146,9 +146,9 @@ export class ImageAnnotator extends HTMLElement {
     this.stage.hasLens = lens;
     this.stage.hasHair = hair;
     this.classList.toggle("annotator--light", Boolean(light));
-    if (this.part("heat")) this.part("heat").hidden = !heat;
-    if (this.part("prediction")) this.part("prediction").hidden = !prediction;
-    if (this.part("advance")) this.part("advance").checked = Boolean(advance);
+    if (this.piece("heat")) this.piece("heat").hidden = !heat;
+    if (this.piece("prediction")) this.piece("prediction").hidden = !prediction;
+    if (this.piece("advance")) this.piece("advance").checked = Boolean(advance);
     for (const [command, name] of Object.entries(TOGGLES)) this.querySelector(`[data-command=${command}]`)?.setAttribute("aria-pressed", String(Boolean(this.settings[name])));
     this.stage.hover(this.stage.last ?? null);
   }

@@ -7,10 +7,10 @@ const PROBLEMS = {
 
 export class WebcamCapture extends HTMLElement {
   connectedCallback() {
-    this.part = (name) => this.querySelector(`[data-part=${name}]`);
-    this.part("start").addEventListener("click", () => this.start());
-    this.part("stop").addEventListener("click", () => this.stop());
-    this.part("snap").addEventListener("click", () => this.snap());
+    this.piece = (name) => this.querySelector(`[data-part=${name}]`);
+    this.piece("start").addEventListener("click", () => this.start());
+    this.piece("stop").addEventListener("click", () => this.stop());
+    this.piece("snap").addEventListener("click", () => this.snap());
   }
 
   disconnectedCallback() {
@@ -18,7 +18,7 @@ export class WebcamCapture extends HTMLElement {
   }
 
   async start() {
-    const problem = this.part("problem");
+    const problem = this.piece("problem");
     problem.hidden = true;
     try {
       if (!navigator.mediaDevices) throw new DOMException("", "InsecureContextError");
@@ -28,22 +28,22 @@ export class WebcamCapture extends HTMLElement {
       problem.hidden = false;
       return;
     }
-    const video = this.part("video");
+    const video = this.piece("video");
     video.srcObject = this.stream;
     await video.play();
-    this.part("box").hidden = false;
-    this.part("start").hidden = true;
+    this.piece("box").hidden = false;
+    this.piece("start").hidden = true;
   }
 
   stop() {
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     this.stream = null;
-    this.part("box").hidden = true;
-    this.part("start").hidden = false;
+    this.piece("box").hidden = true;
+    this.piece("start").hidden = false;
   }
 
   snap() {
-    const video = this.part("video");
+    const video = this.piece("video");
     const canvas = document.createElement("canvas");
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
