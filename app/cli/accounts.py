@@ -17,7 +17,7 @@ from app.db.tables import User
 def create_key(*, name: str, role: str | None, email: str | None) -> str:
     """Return a new API key that acts for the person with `email`, or for the first owner."""
     with _session() as session:
-        actor = _actor(_get_user(session, email) if email else _first_owner(session))
+        actor = _actor(_get_user(session, email)) if email else owner_actor(session)
         _, key = account_service.create_key(session, actor=actor, name=name, role=_role(role) if role else None)
         return key
 
@@ -26,7 +26,7 @@ def add_user(*, email: str, name: str, role: str) -> str:
     """Create an account; return its generated password."""
     with _session() as session:
         _, password = account_service.add_person(
-            session, actor=_actor(_first_owner(session)), email=email, name=name, role=_role(role)
+            session, actor=owner_actor(session), email=email, name=name, role=_role(role)
         )
         return password
 
@@ -52,11 +52,16 @@ def _session() -> Iterator[Session]:
         ) from None
 
 
-def _first_owner(session: Session) -> User:
+def owner_actor(session: Session) -> Actor:
+    """Return the first active owner as the one who acts.
+
+    Raises:
+        SystemExit: There is none yet.
+    """
     owner = session.scalar(select(User).where(User.role == Role.OWNER, User.is_active).order_by(User.id).limit(1))
     if owner is None:
         raise SystemExit("There is no administrator yet. Run `./kizu up` or `./kizu migrate` first.")
-    return owner
+    return _actor(owner)
 
 
 def _get_user(session: Session, email: str) -> User:

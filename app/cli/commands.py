@@ -129,11 +129,11 @@ def test(context: typer.Context) -> None:
 
 
 @app.command()
-def demo() -> None:
+def demo(host: Host = None, port: Port = None) -> None:
     """Make a project from real solar-cell images, train a model on it and deploy it."""
     from app.cli import demo as demonstration
 
-    demonstration.run()
+    demonstration.run(host=host, port=port)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import IO
 
 from app.supervisor import children, private_redis, schema
 from app.supervisor.config import SupervisorConfig
+from app.supervisor.running import LOCK_NAME
 from app.supervisor.supervisor import Supervisor, listen, say, start_redis
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     config = SupervisorConfig.from_json(sys.argv[1])
     run_dir = Path(config.home) / "run"
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = take_lock(run_dir / "kizu.lock", config)
+    lock = take_lock(run_dir / LOCK_NAME, config)
     listener = listen_or_exit(config)
     address = web_address(config.host, listener.getsockname()[1])
     note_address(lock, address)
