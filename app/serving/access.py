@@ -121,12 +121,12 @@ def find_endpoint(session: Session, actor: Actor, endpoint_id: UUID) -> Endpoint
         .where(Deployment.id == endpoint_id, Deployment.deleted_at.is_(None))
     ).one_or_none()
     if found is None:
-        raise NotFound("There is no such endpoint.")
+        raise no_such_endpoint()
     deployment, model = found
     try:
         project_service.get_for(session, actor=actor, project_id=deployment.project_id, action=Action.PREDICT)
     except NotFound:
-        raise NotFound("There is no such endpoint.") from None
+        raise no_such_endpoint() from None
     return Endpoint(
         id=deployment.id,
         project_id=deployment.project_id,
@@ -137,6 +137,11 @@ def find_endpoint(session: Session, actor: Actor, endpoint_id: UUID) -> Endpoint
         bundle_key=model.bundle_key,
         manifest=BundleManifest.model_validate(model.manifest),
     )
+
+
+def no_such_endpoint() -> NotFound:
+    """Return the 404 of an endpoint that does not exist, or not for the asker."""
+    return NotFound("There is no such endpoint.")
 
 
 def unauthorized() -> NotAuthenticated:

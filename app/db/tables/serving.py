@@ -33,6 +33,7 @@ class InferenceRecord(Base):
     __tablename__ = "inference_record"
     __table_args__ = (
         Index("ix_inference_record_deployment", "deployment_id", "id"),
+        Index("ix_inference_record_at", "deployment_id", "at"),
         Index("ix_inference_record_category", "deployment_id", "category_id", "id"),
     )
 

@@ -1,0 +1,136 @@
+"""Try: one picture from the browser through the engine that serves programs, with the heat map beside the answer."""
+
+import base64
+import io
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from PIL import Image
+
+from app.accounts.permissions import Actor
+from app.core.errors import PayloadTooLarge
+from app.db.session import new_session
+from app.inference import LoadedModel, Prediction, open_picture
+from app.registry.heat import coloured, explained_class
+from app.serving import access, predictor
+from app.serving.access import Endpoint
+from app.serving.predict import to_record
+from app.serving.recording import recorder
+from app.settings import get_settings
+
+_SHOWN_SIDE_PX = 560
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """The score of one class. `is_answer`: this class is what the model answers at the endpoint's threshold."""
+
+    name: str
+    color: str
+    score: float
+    is_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TryResult:
+    """What Try shows. `picture` and `heat` are data addresses; `heat` is None where the model gives none."""
+
+    answer: ClassScore
+    judgement: str
+    ng_score: float | None
+    threshold: float
+    classes: list[ClassScore]
+    picture: str
+    heat: str | None
+    heat_class: str | None
+    width_px: int
+    height_px: int
+    shown_width_px: int
+    shown_height_px: int
+    latency_ms: float
+    preprocess_ms: float
+    infer_ms: float
+
+
+def try_picture(*, actor: Actor, project_id: int, deployment_id: UUID, picture: bytes) -> TryResult:
+    """Predict one picture and record it with the source `try`. Opens and ends its own session; blocks meanwhile.
+
+    A paused endpoint answers here too: one tries before one resumes.
+
+    Raises:
+        NotFound: No such endpoint, or the actor may not see it.
+        PayloadTooLarge: More bytes than a picture may have.
+        NotAPicture: The bytes are no format that is read.
+        BrokenPicture: The file is damaged.
+        PictureTooLarge: Too many pixels.
+        Unavailable: Too much waits already.
+    """
+    settings = get_settings()
+    if len(picture) > settings.max_image_mb * 1_000_000:
+        raise PayloadTooLarge(f"A picture may hold up to {settings.max_image_mb} MB.")
+    with new_session() as session:
+        endpoint = access.find_endpoint(session, actor, deployment_id)
+    if endpoint.project_id != project_id:
+        raise access.no_such_endpoint()
+    model = predictor.open_model(endpoint.bundle_key)
+    started = time.perf_counter()
+    prediction = predictor.predictor().submit(model, picture, threshold=endpoint.threshold).result()
+    latency_ms = (time.perf_counter() - started) * 1000
+    recorder().add(to_record(endpoint, prediction, picture=picture, latency_ms=latency_ms, source="try", metadata={}))
+    return _result(endpoint, model, prediction, picture, latency_ms)
+
+
+def _result(
+    endpoint: Endpoint, model: LoadedModel, prediction: Prediction, picture: bytes, latency_ms: float
+) -> TryResult:
+    max_pixels = get_settings().max_image_megapixels * 1_000_000
+    image = open_picture(picture, max_pixels=max_pixels)
+    size_px = image.size
+    shown = image.convert("RGB")
+    shown.thumbnail((_SHOWN_SIDE_PX, _SHOWN_SIDE_PX))
+    decision = prediction.decision
+    classes = [
+        ClassScore(category.name, category.color, score, index == decision.category_index)
+        for index, (category, score) in enumerate(
+            zip(endpoint.manifest.categories, prediction.scores.scores, strict=True)
+        )
+    ]
+    heat, heat_class = _heat(endpoint, model, prediction, image, shown.size)
+    is_ng = decision.ng_score is not None and decision.ng_score >= endpoint.threshold
+    return TryResult(
+        answer=classes[decision.category_index],
+        judgement="ng" if is_ng else "unsure" if decision.is_unsure else "ok",
+        ng_score=decision.ng_score,
+        threshold=endpoint.threshold,
+        classes=sorted(classes, key=lambda entry: -entry.score),
+        picture=_address(shown, "WEBP"),
+        heat=heat,
+        heat_class=heat_class,
+        width_px=size_px[0],
+        height_px=size_px[1],
+        shown_width_px=shown.width,
+        shown_height_px=shown.height,
+        latency_ms=latency_ms,
+        preprocess_ms=prediction.preprocess_s * 1000,
+        infer_ms=prediction.infer_s * 1000,
+    )
+
+
+def _heat(
+    endpoint: Endpoint, model: LoadedModel, prediction: Prediction, image: Image.Image, size_px: tuple[int, int]
+) -> tuple[str | None, str | None]:
+    """Return the heat map as an address, and the class that it shows: the likeliest defect, or class."""
+    if endpoint.manifest.heat_name is None:
+        return None, None
+    index = explained_class(endpoint.manifest, list(prediction.scores.scores))
+    heat = model.explain(image, category_index=index)
+    return _address(Image.fromarray(coloured(heat.values, size_px), "RGBA"), "PNG"), (
+        endpoint.manifest.categories[index].name
+    )
+
+
+def _address(image: Image.Image, file_format: str) -> str:
+    out = io.BytesIO()
+    image.save(out, file_format, **({"quality": 88} if file_format == "WEBP" else {}))
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"
