@@ -1,0 +1,79 @@
+"""From a picture of any kind to the network's pixels: resized bytes (H, W, 3), RGB.
+
+Normalisation is not done here: it is part of the compiled model, which reads bytes, a quarter of the memory traffic.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.contracts.bundle import Preprocessing
+from app.core.pictures import DEFAULT_MAX_PIXELS, decode
+
+Picture = bytes | Path | Image.Image | np.ndarray
+
+_RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def open_picture(
+    picture: Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS, at_least_px: int | None = None
+) -> Image.Image:
+    """Return a decoded 8-bit picture, grey or RGB.
+
+    Arrays are taken as they are: (H, W) grey or (H, W, 3) RGB, uint8.
+
+    Raises:
+        NotAPicture: The bytes are no format that is read.
+        BrokenPicture: The file is damaged.
+        PictureTooLarge: More than `max_pixels`.
+    """
+    if isinstance(picture, bytes | Path):
+        return decode(picture, max_pixels=max_pixels, at_least_px=at_least_px)
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8))
+    return picture if picture.mode in {"L", "RGB"} else picture.convert("RGB")
+
+
+def to_pixels(picture: Picture, preprocessing: Preprocessing, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """Decode and resize a picture to the network's input, (height_px, width_px, 3) uint8.
+
+    Raises:
+        NotAPicture: The bytes are no format that is read.
+        BrokenPicture: The file is damaged.
+        PictureTooLarge: More than `max_pixels`.
+    """
+    # A JPEG decoded at twice the needed size still leaves the resize a full octave to smooth over.
+    at_least_px = 2 * max(preprocessing.width_px, preprocessing.height_px)
+    image = open_picture(picture, max_pixels=max_pixels, at_least_px=at_least_px)
+    resized = (
+        _letterboxed(image, preprocessing) if preprocessing.resize == "letterbox" else _fitted(image, preprocessing)
+    )
+    pixels = np.asarray(resized)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    return pixels
+
+
+def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    size = (preprocessing.width_px, preprocessing.height_px)
+    return image if image.size == size else image.resize(size, _RESAMPLE[preprocessing.resample])
+
+
+def letterbox_box(width_px: int, height_px: int, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """Return where the picture lies in the network's input: left, top, width, height in pixels."""
+    scale = min(preprocessing.width_px / width_px, preprocessing.height_px / height_px)
+    inner_width = max(1, min(preprocessing.width_px, round(width_px * scale)))
+    inner_height = max(1, min(preprocessing.height_px, round(height_px * scale)))
+    left = (preprocessing.width_px - inner_width) // 2
+    top = (preprocessing.height_px - inner_height) // 2
+    return left, top, inner_width, inner_height
+
+
+def _letterboxed(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    left, top, width, height = letterbox_box(*image.size, preprocessing)
+    inner = image if image.size == (width, height) else image.resize((width, height), _RESAMPLE[preprocessing.resample])
+    pad = preprocessing.pad_value if image.mode == "L" else (preprocessing.pad_value,) * 3
+    canvas = Image.new(image.mode, (preprocessing.width_px, preprocessing.height_px), pad)
+    canvas.paste(inner, (left, top))
+    return canvas

@@ -1,0 +1,1 @@
+"""Backbones: pretrained networks as torch modules (`base`, `sources`) and as exported graphs (`export`)."""

@@ -1,0 +1,51 @@
+"""The surface that every backbone shows in torch.
+
+B is the batch size, C channels, H' and W' the sides of a map, D the length of the pooled features.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from app.catalog import BackboneCard
+from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, stage_map_names
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone sees: `pooled` (B, D) in the order of its layout, `maps` by name, each (B, C, H', W')."""
+
+    pooled: Tensor
+    maps: dict[str, Tensor]
+
+
+class Backbone(nn.Module, ABC):
+    """A pretrained network from normalised images (B, 3, H, W) to features."""
+
+    def __init__(self, card: BackboneCard) -> None:
+        super().__init__()
+        self.card = card
+
+    @property
+    def layout(self) -> FeatureLayout:
+        return layout_of(self.card)
+
+    @abstractmethod
+    def forward_maps(self, image: Tensor) -> list[Tensor]:
+        """Return one map a stage and the last map, finest first."""
+
+    def forward(self, image: Tensor) -> Features:
+        names = (*stage_map_names(self.card), LAST_MAP)
+        maps = dict(zip(names, self.forward_maps(image), strict=True))
+        pooled = [
+            maps[part.map_name].mean((2, 3)) if part.pooling == "avg" else maps[part.map_name].amax((2, 3))
+            for part in self.layout.parts
+        ]
+        return Features(torch.cat(pooled, dim=1), maps)
+
+    def freeze(self) -> "Backbone":
+        """Stop learning: no gradients, and BatchNorm keeps its statistics. Returns itself."""
+        self.eval()
+        return self.requires_grad_(False)

@@ -1,0 +1,108 @@
+"""Backbones as ONNX graphs, made once for each (backbone, size) and kept.
+
+Reading a kept graph imports neither torch nor timm: a training that finds its backbones exported starts in the time
+it takes to import OpenVINO.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.catalog import BackboneCard
+from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, stage_map_names
+
+INPUT_NAME = "image"
+FEATURES_NAME = "features"
+OPSET = 17
+# Raise when the exported graph changes: kept graphs and kept features of the old one are not used any more.
+EXPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExportedBackbone:
+    """A backbone's graph: input `image` (B, 3, size, size); outputs `features` (B, D) and the maps of its layout."""
+
+    card: BackboneCard
+    image_size_px: int
+    path: Path
+    layout: FeatureLayout
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that shapes the features: weights, architecture, size and the way of exporting."""
+        facts = (self.card.id, self.card.architecture, self.card.weights_sha256, self.image_size_px, EXPORT_VERSION)
+        return hashlib.sha256(repr((*facts, self.layout)).encode()).hexdigest()
+
+
+def exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> ExportedBackbone:
+    """Return the graph of a backbone, exporting it where that was not done yet.
+
+    Two processes may do it at once: each writes its own file and renames it into place.
+    """
+    name = f"{card.id}-{image_size_px}-{card.weights_sha256[:12]}-v{EXPORT_VERSION}.onnx"
+    graph = ExportedBackbone(card, image_size_px, cache_dir / "backbones" / name, layout_of(card))
+    if not graph.path.exists():
+        _write(graph)
+    return graph
+
+
+def _write(graph: ExportedBackbone) -> None:
+    graph.path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=graph.path.parent, suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        _export(graph, partial)
+        _free_batch_size(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(graph.path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _export(graph: ExportedBackbone, path: Path) -> None:
+    import torch
+    from torch import Tensor, nn
+
+    from worker.ml.backbones.sources import load
+
+    class Flat(nn.Module):
+        """The same network with its outputs as a tuple, as the exporter wants them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = load(graph.card)
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            features = self.backbone(image)
+            return features.pooled, *features.maps.values()
+
+    example = torch.zeros(1, 3, graph.image_size_px, graph.image_size_px)
+    with warnings.catch_warnings(), torch.no_grad():
+        # The tracing exporter takes one second where the newer one takes twelve, and these networks have no branches.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Flat().eval(),
+            (example,),
+            str(path),
+            dynamo=False,
+            input_names=[INPUT_NAME],
+            output_names=[FEATURES_NAME, *stage_map_names(graph.card), LAST_MAP],
+            opset_version=OPSET,
+        )
+
+
+def _free_batch_size(path: Path) -> None:
+    """Let the first dimension be anything: traced with one image, so that all paddings became constants."""
+    import onnx
+
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "B"
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model)
+    onnx.save(model, path)

@@ -1,0 +1,39 @@
+"""Cures for combinations of releases that do not fit each other."""
+
+import importlib
+import sys
+from functools import lru_cache
+from types import ModuleType
+
+# torchvision's registry build expects operators that a CPU build of torch does not bring; only their names are needed
+# for the import. The operators themselves still raise, so nothing of ours may call `torchvision.ops.nms`.
+_MISSING_OPERATOR = "operator torchvision::nms does not exist"
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_declared: list[object] = []  # a Library that is collected takes its operators with it
+
+
+@lru_cache(maxsize=1)
+def import_timm() -> ModuleType:
+    """Return the `timm` module, with torchvision importable beside a CPU build of torch."""
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if _MISSING_OPERATOR not in str(error):
+            raise
+        _declare_operators()
+        importlib.import_module("torchvision")
+    return importlib.import_module("timm")
+
+
+def _declare_operators() -> None:
+    import torch
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "DEF")
+    for schema in _SCHEMAS:
+        library.define(schema)
+    _declared.append(library)

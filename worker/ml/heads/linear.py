@@ -1,0 +1,177 @@
+"""A linear classifier on frozen features: z-scores, then L2-regularised logistic regression.
+
+N is the number of images, D the length of the features, K the number of classes, P the number of directions kept.
+
+Source: Kornblith et al., CVPR 2019, arXiv:1805.08974 (linear evaluation); temperature scaling: Guo et al., ICML 2017,
+arXiv:1706.04599, section 4.2.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# The strengths that are tried, for z-scores whose D squares were scaled to sum to `_REFERENCE_DIM`.
+STRENGTHS: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+_REFERENCE_DIM = 2304.0
+_VARIANCE_KEPT = 0.98
+_MAX_DIRECTIONS = 512
+_MAX_NEWTON_SIZE = 1600  # above it the Hessian costs more than the steps it saves
+_TEMPERATURES = np.geomspace(0.2, 10.0, 161)
+
+OnStep = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """`logits = features @ weight + bias`, with the z-score folded in: weight (D, K), bias (K,), float64."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return logits (N, K) of features (N, D)."""
+        return features.astype(np.float64) @ self.weight + self.bias
+
+    def cooled(self, temperature: float) -> "LinearHead":
+        """Return the same head with its logits divided by a temperature."""
+        return LinearHead(self.weight / temperature, self.bias / temperature)
+
+
+class Whitener:
+    """Coordinates in which a fit is quick and the same: the directions of the z-scores that hold 98 % of the variance.
+
+    L2-regularised regression does not change under a rotation, so fitting in these coordinates is fitting on the
+    z-scores, less the directions in which the images hardly differ.
+    """
+
+    def __init__(self, features: np.ndarray) -> None:
+        x = features.astype(np.float64)
+        self.mean = x.mean(axis=0)
+        spread = x.std(axis=0)
+        # A feature that never changes says nothing; dividing by its rounding noise would make it shout.
+        self.scale = np.where(spread > 1e-6 * (1.0 + np.abs(self.mean)), spread, np.inf)
+        z = self._z(x)
+        self.basis = self._directions(z)
+        self.coordinates = z @ self.basis
+
+    def _z(self, x: np.ndarray) -> np.ndarray:
+        return (x - self.mean) / self.scale * np.sqrt(_REFERENCE_DIM / x.shape[1])
+
+    @staticmethod
+    def _directions(z: np.ndarray) -> np.ndarray:
+        """Return an orthonormal basis (D, P) of the main directions of z (N, D), from the smaller of its two Grams."""
+        n, d = z.shape
+        tall = n >= d
+        values, vectors = np.linalg.eigh(z.T @ z if tall else z @ z.T)
+        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+        share = np.cumsum(values) / max(values.sum(), 1e-300)
+        n_real = int((values > 1e-9 * max(values[0], 1e-300)).sum())
+        kept = max(1, min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, _MAX_DIRECTIONS, n_real))
+        if tall:
+            return vectors[:, :kept]
+        return z.T @ (vectors[:, :kept] / np.sqrt(values[:kept]))
+
+    def transform(self, features: np.ndarray) -> np.ndarray:
+        return self._z(features.astype(np.float64)) @ self.basis
+
+    def unfold(self, weight: np.ndarray, bias: np.ndarray) -> LinearHead:
+        """Turn weights (P, K) on these coordinates into a head on raw features (D, K)."""
+        on_z = self.basis @ weight * (np.sqrt(_REFERENCE_DIM / len(self.mean)) / self.scale)[:, None]
+        return LinearHead(on_z, bias - self.mean @ on_z)
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Out-of-fold logits of one strength: what the fit says of images that it had not seen."""
+
+    strength: float
+    logits: np.ndarray
+    temperature: float
+    log_loss: float
+
+
+def fit(whitener: Whitener, truth: np.ndarray, n_categories: int, strength: float) -> LinearHead:
+    """Fit on all images; `truth` (N,) holds class indices, each class at least once."""
+    weight, bias = _solve(whitener.coordinates, truth, n_categories, strength)
+    return whitener.unfold(weight, bias)
+
+
+def cross_validate(
+    whitener: Whitener,
+    truth: np.ndarray,
+    n_categories: int,
+    *,
+    seed: int,
+    n_folds: int = 5,
+    strengths: Sequence[float] = STRENGTHS,
+    on_step: OnStep = lambda: None,
+) -> list[CrossValidation]:
+    """Return out-of-fold logits for each strength, weakest first, until a stronger one is clearly worse.
+
+    The folds are stratified and depend on the seed alone. Z-scores and directions are taken from all images without
+    their labels; only the regression is fitted anew in each fold.
+    """
+    folds = stratified_folds(truth, n_folds, seed)
+    results: list[CrossValidation] = []
+    for strength in sorted(strengths):
+        logits = np.empty((len(truth), n_categories))
+        for held_out in folds:
+            on_step()
+            rest = np.setdiff1d(np.arange(len(truth)), held_out, assume_unique=True)
+            weight, bias = _solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
+            logits[held_out] = whitener.coordinates[held_out] @ weight + bias
+        temperature = fit_temperature(logits, truth)
+        results.append(CrossValidation(strength, logits, temperature, log_loss(logits / temperature, truth)))
+        if len(results) > 2 and results[-1].log_loss > results[-2].log_loss > results[-3].log_loss:
+            break
+    return results
+
+
+def stratified_folds(truth: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
+    """Split indices into folds with equal shares of each class; fewer folds where a class has fewer images."""
+    smallest = int(np.bincount(truth)[np.unique(truth)].min())
+    n_folds = max(2, min(n_folds, smallest))
+    generator = np.random.default_rng(seed)
+    fold = np.empty(len(truth), dtype=int)
+    offset = 0
+    for category in np.unique(truth):
+        members = generator.permutation(np.flatnonzero(truth == category))
+        fold[members] = (np.arange(len(members)) + offset) % n_folds
+        offset += len(members)  # so that the leftovers of small classes do not all fall into the first fold
+    return [np.flatnonzero(fold == index) for index in range(n_folds)]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean negative log-likelihood in nats."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth]))
+
+
+def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Return the temperature in [0.2, 10] with the lowest log-loss: a grid, so always the same."""
+    losses = [log_loss(logits / temperature, truth) for temperature in _TEMPERATURES]
+    return float(_TEMPERATURES[int(np.argmin(losses))])
+
+
+def _solve(x: np.ndarray, truth: np.ndarray, n_categories: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (P, K) and bias (K,) of the regression; absent classes get a logit that never wins."""
+    from sklearn.linear_model import LogisticRegression
+
+    present = np.unique(truth)
+    n_outputs = 1 if len(present) == 2 else len(present)
+    solver = "newton-cholesky" if x.shape[1] * n_outputs <= _MAX_NEWTON_SIZE else "lbfgs"
+    model = LogisticRegression(C=strength, solver=solver, tol=1e-5, max_iter=300).fit(x, truth)
+    weight = np.zeros((x.shape[1], n_categories))
+    bias = np.full(n_categories, -20.0)
+    if n_outputs == 1:  # one logit for the second class: the same as half of it for and half against
+        weight[:, present] = np.stack([-model.coef_[0], model.coef_[0]], axis=1) / 2
+        bias[present] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
+    else:
+        weight[:, present], bias[present] = model.coef_.T, model.intercept_
+    return weight, bias
