@@ -24,6 +24,7 @@ for _name in [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=["sqlite", "postgres"], default="sqlite", help="where the tables live")
+    parser.addoption("--screenshots", default="build/screenshots", help="folder for the browser tests' pictures")
 
 
 def pytest_configure(config: pytest.Config) -> None:
