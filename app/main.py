@@ -26,6 +26,7 @@ WEB_ROUTERS = [
     "app.web.problem_types",
     "app.accounts.pages",
     "app.projects.pages",
+    "app.images.uploads",
     "app.images.pages",
     "app.annotations.pages",
     "app.datasets.pages",

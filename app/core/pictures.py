@@ -114,6 +114,22 @@ def probe(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> PictureInf
         return PictureInfo(picture_format, width_px, height_px, image.mode, bits, turned)
 
 
+def verify(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> PictureInfo:
+    """Decode a picture to its end, so that what is kept can always be read again; return what `probe` would.
+
+    Raises as `decode` does.
+    """
+    info = probe(source, max_pixels=max_pixels)
+    with _opened(source, info.format, max_pixels) as image:
+        try:
+            image.load()
+            if image.mode == "F" or image.mode in _WIDE_GREY_MODES:
+                _to_8_bits(image)
+        except _BROKEN as error:
+            raise BrokenPicture("The picture is damaged or cut off.") from error
+    return info
+
+
 def decode(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS, at_least_px: int | None = None) -> Image.Image:
     """Decode a picture to 8 bits, turned as its EXIF data says.
 

@@ -1,0 +1,293 @@
+"""From stored files to rows: a batch of images is a handful of statements, whatever its size. Nothing here commits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.accounts.permissions import Action, Actor
+from app.accounts.service import record
+from app.annotations.service import KIND
+from app.contracts.tasks import Split, TaskType
+from app.core.clock import utc_now
+from app.core.errors import Invalid
+from app.db.session import on_commit
+from app.db.tables import Annotation, Category, Image, ImageMetadata, ImageTag, Project
+from app.images import metadata as image_metadata
+from app.images import service as image_service
+from app.images import thumbnails
+from app.images.ingest import Refused, Taken
+from app.projects import service as project_service
+
+
+class FileStatus(StrEnum):
+    """What became of one file."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one file. `image_id` is the new image, or the one that holds the same bytes already.
+
+    `uploaded_at` is set for a new one.
+    """
+
+    name: str
+    status: FileStatus
+    image_id: int | None = None
+    detail: str = ""
+    uploaded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is said of every image of a batch. `category_name` makes the class if the actor may edit the project."""
+
+    folders_as_classes: bool = False
+    category_name: str | None = None
+    split: Split | str | None = None
+    tag_names: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_images(
+    session: Session, *, actor: Actor, project_id: int, files: Sequence[Taken | Refused], extras: Extras | None = None
+) -> list[Fate]:
+    """Insert rows for files that were taken in; return what became of each, in their order.
+
+    A file whose bytes the project has already is named a duplicate and changes nothing; so is the second of two equal
+    files, and the loser of two uploads of the same file at the same moment.
+
+    Raises:
+        NotFound: No such project, or no such metadata field.
+        PermissionDenied: The actor may not upload, or not edit where a split, a new class or a new tag is asked for.
+        Invalid: A split, a class, a tag or a metadata value is not acceptable.
+    """
+    extras = extras or Extras()
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.UPLOAD)
+    if session.get_bind().dialect.name == "postgresql":
+        # Two batches that hold the same files in another order would wait for each other's rows for ever.
+        session.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
+    taken = [file for file in files if isinstance(file, Taken)]
+    split = image_service.checked_split(extras.split)
+    if split is not None:
+        actor.require(Action.EDIT)
+    now = utc_now()
+    classes = _Classes(session, actor, project, extras)
+    rows = {file.sha256: file for file in reversed(taken)}  # the first of equal files wins
+    created = _insert(session, actor, project_id, list(reversed(rows.values())), classes, split, now)
+    _insert_annotations(session, actor, project_id, created, rows, classes)
+    if created:
+        _add_extras(session, actor, project, list(created.values()), extras)
+        _touch(session, project)
+        on_commit(session, lambda: thumbnails.request(project_id))
+    known = _existing(session, project_id, {file.sha256 for file in taken} - created.keys())
+    return _fates(files, created, known, classes, rows, now)
+
+
+class _Classes:
+    """The class that each file gets, by the batch's label or by its folder's name."""
+
+    def __init__(self, session: Session, actor: Actor, project: Project, extras: Extras) -> None:
+        self._session, self._actor, self._project, self._extras = session, actor, project, extras
+        self._by_name: dict[str, Category] | None = None
+        if extras.category_name is not None:
+            if project.task not in {TaskType.CLASSIFICATION, TaskType.ANOMALY}:
+                raise Invalid("Images of this project are labelled with shapes, not with one class.")
+            actor.require(Action.LABEL)
+            name = project_service.required_name(extras.category_name)
+            if self._find(name) is None:
+                actor.require(Action.EDIT)  # else a mistyped label would be lost in silence
+                self._make(name)
+
+    def of(self, file: Taken) -> int | None:
+        """Return the id of the class that `file` gets, or None."""
+        name = self._name(file)
+        if name is None or not self._actor.may(Action.LABEL):
+            return None
+        found = self._find(name)
+        if found is None and self._actor.may(Action.EDIT):
+            found = self._make(name)
+        return None if found is None else found.id
+
+    def missing(self, file: Taken) -> str | None:
+        """Return the name of the class that `file` should have had but that the actor may not make."""
+        name = self._name(file)
+        return name if name is not None and self._find(name) is None else None
+
+    def _name(self, file: Taken) -> str | None:
+        if self._extras.category_name is not None:
+            return project_service.required_name(self._extras.category_name)
+        return file.folder if self._extras.folders_as_classes else None
+
+    def _find(self, name: str) -> Category | None:
+        if self._by_name is None:
+            categories = project_service.list_categories(self._session, self._project.id)
+            self._by_name = {category.name.casefold(): category for category in reversed(categories)}
+        return self._by_name.get(name.casefold())
+
+    def _make(self, name: str) -> Category:
+        made = project_service.add_category(self._session, project=self._project, name=name)
+        assert self._by_name is not None
+        self._by_name[made.name.casefold()] = made
+        return made
+
+
+def _insert(
+    session: Session,
+    actor: Actor,
+    project_id: int,
+    files: Sequence[Taken],
+    classes: _Classes,
+    split: str | None,
+    now: datetime,
+) -> dict[str, int]:
+    """Insert what the project lacks; return the new ids by hash. Another upload's row, committed meanwhile, wins."""
+    if not files:
+        return {}
+    rows = []
+    for file in files:
+        category_id = classes.of(file)
+        rows.append(
+            {
+                "project_id": project_id,
+                "name": file.name,
+                "sha256": file.sha256,
+                "blob_key": file.blob_key,
+                "format": file.info.format,
+                "mode": file.info.mode,
+                "width_px": file.info.width_px,
+                "height_px": file.info.height_px,
+                "n_bytes": file.n_bytes,
+                "split": split,
+                "category_id": category_id,
+                "is_labelled": category_id is not None,
+                "version": 0 if category_id is None else 1,
+                "labelled_at": None if category_id is None else now,
+                "labelled_by_id": None if category_id is None else actor.user_id,
+                "uploaded_by_id": actor.user_id,
+                "uploaded_at": now,
+            }
+        )
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = (
+        dialect.insert(Image)
+        .on_conflict_do_nothing(
+            index_elements=[Image.project_id, Image.sha256], index_where=Image.__table__.c.deleted_at.is_(None)
+        )
+        .returning(Image.id, Image.sha256)
+    )
+    return {sha256: image_id for image_id, sha256 in session.execute(statement, rows)}
+
+
+def _insert_annotations(
+    session: Session,
+    actor: Actor,
+    project_id: int,
+    created: Mapping[str, int],
+    files: Mapping[str, Taken],
+    classes: _Classes,
+) -> None:
+    labelled = [(image_id, classes.of(files[sha256])) for sha256, image_id in created.items()]
+    rows = [
+        {
+            "image_id": image_id,
+            "category_id": category_id,
+            "kind": KIND,
+            "geometry": {},
+            "created_by_id": actor.user_id,
+        }
+        for image_id, category_id in labelled
+        if category_id is not None
+    ]
+    if rows:
+        session.execute(insert(Annotation), rows)
+        record(
+            session,
+            user_id=actor.user_id,
+            action="image.upload_labelled",
+            subject=f"{len(rows)} images",
+            project_id=project_id,
+            count=len(rows),
+        )
+
+
+def _add_extras(session: Session, actor: Actor, project: Project, image_ids: Sequence[int], extras: Extras) -> None:
+    if extras.tag_names:
+        known = {tag.name: tag for tag in project_service.list_tags(session, project.id)}
+        for name in dict.fromkeys(map(project_service.required_name, extras.tag_names)):
+            if name not in known:
+                actor.require(Action.EDIT)
+                known[name] = project_service.ensure_tag(session, project=project, name=name)
+            rows = [{"image_id": image_id, "tag_id": known[name].id} for image_id in image_ids]
+            session.execute(insert(ImageTag), rows)
+    if extras.metadata:
+        fields = project_service.list_metadata_fields(session, project.id)
+        for metadata_field, value in image_metadata.checked_values(fields, extras.metadata):
+            if value is not None:
+                rows = [
+                    {"image_id": image_id, "field_id": metadata_field.id, "value": {"v": value}}
+                    for image_id in image_ids
+                ]
+                session.execute(insert(ImageMetadata), rows)
+
+
+def _touch(session: Session, project: Project) -> None:
+    """Note the change at most every few seconds: thousands of uploads need not all rewrite the project's row."""
+    now = utc_now()
+    if (now - project.updated_at).total_seconds() > 5:
+        session.execute(
+            update(Project)
+            .where(Project.id == project.id)
+            .values(updated_at=now)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _existing(session: Session, project_id: int, hashes: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Return the id and name of the project's images with these hashes."""
+    wanted = list(hashes)
+    if not wanted:
+        return {}
+    query = select(Image.sha256, Image.id, Image.name).where(Image.project_id == project_id, Image.sha256.in_(wanted))
+    return {sha256: (image_id, name) for sha256, image_id, name in session.execute(query)}
+
+
+def _fates(
+    files: Sequence[Taken | Refused],
+    created: Mapping[str, int],
+    known: Mapping[str, tuple[int, str]],
+    classes: _Classes,
+    first: Mapping[str, Taken],
+    now: datetime,
+) -> list[Fate]:
+    fates = []
+    for file in files:
+        if isinstance(file, Refused):
+            fates.append(Fate(file.name, FileStatus.REFUSED, None, file.detail))
+        elif file.sha256 not in created:
+            fates.append(_duplicate(file, known.get(file.sha256)))
+        elif first[file.sha256] is not file:
+            detail = f"The same picture as “{first[file.sha256].name}” in this upload."
+            fates.append(Fate(file.name, FileStatus.DUPLICATE, created[file.sha256], detail))
+        else:
+            missing = classes.missing(file)
+            detail = f"Not labelled: there is no class “{missing}”, and your role cannot add one." if missing else ""
+            fates.append(Fate(file.name, FileStatus.CREATED, created[file.sha256], detail, now))
+    return fates
+
+
+def _duplicate(file: Taken, existing: tuple[int, str] | None) -> Fate:
+    if existing is None:  # the other one was deleted in the moment between two statements
+        return Fate(file.name, FileStatus.REFUSED, None, "It changed while it was uploaded. Upload it again.")
+    image_id, name = existing
+    detail = f"The project has this picture already, as “{name}” (image {image_id})."
+    return Fate(file.name, FileStatus.DUPLICATE, image_id, detail)
