@@ -47,6 +47,7 @@ class Child:
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self.restart_at: float | None = None
+        self.n_quick_ends = 0
         self._started_at = 0.0
         self._delay_s = 0.0
 
@@ -93,7 +94,9 @@ class Child:
     def plan_restart(self) -> float:
         """Set the time of the next start, later after each quick end; return the delay in seconds."""
         steady = time.monotonic() - self._started_at > STEADY_AFTER_S
+        self.n_quick_ends = 1 if steady else self.n_quick_ends + 1
         self._delay_s = FIRST_DELAY_S if steady or not self._delay_s else min(self._delay_s * 2, LONGEST_DELAY_S)
+        self.log.is_muted = self.n_quick_ends > 1  # the console has heard it once; the file has it all
         self.restart_at = time.monotonic() + self._delay_s
         return self._delay_s
 

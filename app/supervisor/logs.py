@@ -28,8 +28,9 @@ class ChildLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.path = folder / f"{name}.log"
-        self._show_all = show_all
+        self.is_muted = False
         self._quiet = quiet
+        self._show_all = show_all
         self._showing = False
         self._rest = b""
         self._file: BinaryIO = self.path.open("ab")
@@ -49,7 +50,7 @@ class ChildLog:
             print(f"{self.name:>10} | {line.decode(errors='replace')}", file=sys.stderr, flush=True)
 
     def _is_shown(self, line: bytes) -> bool:
-        if self._quiet or not line.strip():
+        if self._quiet or self.is_muted or not line.strip():
             return False
         level = _LEVEL.search(line[:80])
         if level:

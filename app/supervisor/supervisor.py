@@ -18,6 +18,7 @@ from app.supervisor.probe import HealthProbe
 
 PROBE_EVERY_S = 0.15
 SLOW_START_S = 45.0
+ENDS_BEFORE_GIVING_UP = 4  # of one child, in a start that was never ready: it would not become so
 STOP_STEP_S = 2.5  # time for each stop signal before the next, harder one
 
 
@@ -118,6 +119,8 @@ class Supervisor:
                 self._close_output(child)
                 child.kill_group()  # pool processes of a worker that was killed
                 delay_s = child.plan_restart()
+                if child.n_quick_ends >= ENDS_BEFORE_GIVING_UP and not self._is_ready:
+                    raise SystemExit(f"{child.spec.name} does not start. Its log says why: {child.log.path}")
                 say(f"{child.spec.name} {child.describe_end()}; again in {delay_s:g} s. Log: {child.log.path}")
 
     def _close_output(self, child: Child) -> None:
