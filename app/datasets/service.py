@@ -113,6 +113,11 @@ def load_items(version: DatasetVersion) -> Dataset:
     return Dataset.model_validate_json(gzip.decompress(blobs().read(version.items_key)))
 
 
+def get_project(session: Session, *, actor: Actor, project_id: int) -> Project:
+    """Return a project that the actor may train in. Raises `NotFound` or `PermissionDenied`."""
+    return project_service.get_for(session, actor=actor, project_id=project_id, action=Action.TRAIN)
+
+
 def list_versions(session: Session, *, actor: Actor, project_id: int) -> list[DatasetVersion]:
     """Return the project's dataset versions, the newest first."""
     project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
