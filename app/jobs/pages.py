@@ -1,5 +1,141 @@
 """The Train screen and the cards of jobs."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy.orm import Session
+
+from app import catalog
+from app.accounts.permissions import Action, Actor
+from app.contracts.tasks import TaskType
+from app.core.clock import utc_now
+from app.core.errors import Invalid
+from app.db.tables import Project
+from app.jobs import estimates, queries
+from app.jobs import service as job_service
+from app.jobs.cards import make_card
+from app.jobs.schemas import JobCard, JobRow, TrainForm
+from app.projects import service as project_service
+from app.web.deps import SessionDep, page_actor
+from app.web.problems import wants_partial
+from app.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
+
+Viewer = Annotated[Actor, Depends(page_actor(Action.VIEW))]
+Trainer = Annotated[Actor, Depends(page_actor(Action.TRAIN))]
+Deleter = Annotated[Actor, Depends(page_actor(Action.DELETE))]
+
+
+@router.get("/jobs/running", name="jobs.running")
+def running(request: Request, actor: Viewer, session: SessionDep) -> Response:
+    """Answer the jobs under way, for the top bar."""
+    return render(request, "partials/jobs/_running.html", jobs=queries.list_running(session, actor=actor))
+
+
+@router.get("/projects/{project_id}/train", name="jobs.train")
+def train_page(request: Request, actor: Viewer, session: SessionDep, project_id: int) -> Response:
+    """Show the one button, what runs, and what ran before."""
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    return _train_page(request, session, project)
+
+
+@router.post("/projects/{project_id}/train", name="jobs.start")
+def start(
+    request: Request, actor: Trainer, session: SessionDep, project_id: int, form: Annotated[TrainForm, Form()]
+) -> Response:
+    """Queue a training and answer with the list of jobs, its card on top; a 422 goes to the form's own errors."""
+    try:
+        job = job_service.start_training(session, actor=actor, project_id=project_id, spec=form.to_spec())
+    except Invalid as error:
+        if wants_partial(request):
+            raise
+        session.rollback()  # a split that freezing gave away is not kept
+        project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.TRAIN)
+        return _train_page(request, session, project, status=422, refusal=error.detail)
+    if not wants_partial(request):
+        return RedirectResponse(f"/projects/{project_id}/train#job-{job.id}", status_code=303)
+    jobs = queries.list_jobs(session, project_id)
+    return render(request, "partials/jobs/_list.html", status=201, cards=_cards(session, jobs), jobs=jobs)
+
+
+@router.get("/projects/{project_id}/train/{job_id}", name="jobs.show")
+def show(request: Request, actor: Viewer, session: SessionDep, project_id: int, job_id: UUID) -> Response:
+    """Show one training on a page of its own: what it said, how it ended."""
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    card = _card(session, project_id, job_id)
+    return render(request, "pages/jobs/show.html", nav="train", project=project, card=card)
+
+
+@router.get("/projects/{project_id}/train/{job_id}/card", name="jobs.card")
+def card(request: Request, actor: Viewer, session: SessionDep, project_id: int, job_id: UUID) -> Response:
+    """Answer a job's card, which asks for itself every two seconds while the job can change."""
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    return render(request, "partials/jobs/_card.html", card=_card(session, project_id, job_id))
+
+
+@router.post("/projects/{project_id}/train/{job_id}/cancel", name="jobs.cancel")
+def cancel(request: Request, actor: Trainer, session: SessionDep, project_id: int, job_id: UUID) -> Response:
+    """Ask a job to stop; one that has ended answers 409."""
+    job_service.request_cancel(session, actor=actor, project_id=project_id, job_id=job_id)
+    if not wants_partial(request):
+        return RedirectResponse(f"/projects/{project_id}/train", status_code=303)
+    return render(request, "partials/jobs/_card.html", card=_card(session, project_id, job_id))
+
+
+@router.post("/projects/{project_id}/train/{job_id}/delete", name="jobs.delete")
+def delete(actor: Deleter, session: SessionDep, project_id: int, job_id: UUID) -> Response:
+    """Remove an ended job that left no model."""
+    job_service.delete_job(session, actor=actor, project_id=project_id, job_id=job_id)
+    return RedirectResponse(f"/projects/{project_id}/train", status_code=303)
+
+
+def _train_page(
+    request: Request, session: Session, project: Project, *, status: int = 200, refusal: str | None = None
+) -> Response:
+    ready = queries.get_readiness(session, project.id)
+    jobs = queries.list_jobs(session, project.id)
+    seconds = estimates.estimate_s(ready.n_labelled + ready.n_unlabelled, queries.list_past_runs(jobs))
+    return render(
+        request,
+        "pages/jobs/train.html",
+        status=status,
+        nav="train",
+        project=project,
+        ready=ready,
+        refusal=refusal,
+        estimate=estimates.in_words(seconds),
+        options=_options(TaskType(project.task)),
+        jobs=jobs,
+        cards=_cards(session, jobs),
+    )
+
+
+def _options(task: TaskType) -> dict[str, object]:
+    return {
+        "backbones": [card for card in catalog.BACKBONES.values() if task in card.tasks and not card.is_for_tests],
+        "methods": [card for card in catalog.METHODS.values() if task in card.tasks],
+        "symmetries": list(catalog.SYMMETRIES.values()),
+    }
+
+
+def _cards(session: Session, jobs: list[JobRow]) -> list[JobCard]:
+    """Return the cards of the jobs under way."""
+    return _full_cards(session, [job for job in jobs if not job.is_terminal], jobs)
+
+
+def _card(session: Session, project_id: int, job_id: UUID) -> JobCard:
+    jobs = queries.list_jobs(session, project_id)
+    job = next((job for job in jobs if job.id == job_id), None) or queries.get_job(session, project_id, job_id)
+    return _full_cards(session, [job], jobs)[0]
+
+
+def _full_cards(session: Session, wanted: list[JobRow], jobs: list[JobRow]) -> list[JobCard]:
+    past, now = queries.list_past_runs(jobs), utc_now()
+    events = queries.list_events(session, [job.id for job in wanted])
+    return [
+        make_card(job, events[job.id], now=now, expected_s=estimates.estimate_s(job.n_images or 0, past))
+        for job in wanted
+    ]

@@ -5,20 +5,21 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from app.contracts.jobs import JobKind, JobState, LogLine, MetricPoint, Progress
+from app.contracts.jobs import LogLine, MetricPoint, Progress
 from app.core.clock import utc_now
 from app.core.errors import Invalid
-from app.db.session import new_session, transaction
-from app.db.tables import Job, JobEvent
+from app.db.session import new_session
+from app.db.tables import Job
 from app.jobs import sending
 from app.queue.inline import InlineQueue
 from app.settings import get_settings
 from tests import factories
+from tests.jobs_support import log_lines, make_job, read_job, set_job
 from worker.runtime import processes, reaper
 from worker.runtime.claims import ClaimLost, JobCancelled, claim
 
@@ -39,30 +40,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
 
 
-def make_job(project_id: int, **values: object) -> UUID:
-    with transaction() as session:
-        job = Job(project_id=project_id, kind=JobKind.TRAIN, state=JobState.QUEUED, spec={}, **values)
-        session.add(job)
-        session.flush()
-        return job.id
-
-
-def read(job_id: UUID) -> Job:
-    with new_session() as session:
-        return session.execute(select(Job).where(Job.id == job_id)).scalar_one()
-
-
-def logs(job_id: UUID) -> list[str]:
-    with new_session() as session:
-        query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind == "log").order_by(JobEvent.id)
-        return [event.payload["text"] for event in session.scalars(query)]
-
-
-def set_state(job_id: UUID, **values: object) -> None:
-    with transaction() as session:
-        session.execute(update(Job).where(Job.id == job_id).values(**values))
-
-
 def wait_until(condition, longest_s: float = 5.0) -> None:
     until = time.monotonic() + longest_s
     while not condition():
@@ -77,10 +54,10 @@ def test_work_that_reaches_the_end_succeeds_once(project_id: int) -> None:
         job.step(Progress(stage="Reading", fraction=0.2, message="half"))
         job.step(MetricPoint(name="cv", x=1, y=0.5))
         job.log("fine")
-    row = read(job_id)
+    row = read_job(job_id)
     assert (row.state, row.fraction, row.claim_token, row.worker_pid) == ("succeeded", 1.0, None, None)
     assert row.ended_at is not None
-    assert "fine" in logs(job_id)
+    assert "fine" in log_lines(job_id)
 
 
 def test_a_second_delivery_gets_nothing(project_id: int) -> None:
@@ -91,7 +68,7 @@ def test_a_second_delivery_gets_nothing(project_id: int) -> None:
             assert again is None
     with claim(job_id) as late:
         assert late is None
-    assert read(job_id).n_attempts == 1
+    assert read_job(job_id).n_attempts == 1
 
 
 def test_of_many_deliveries_at_once_exactly_one_works(project_id: int) -> None:
@@ -112,7 +89,7 @@ def test_of_many_deliveries_at_once_exactly_one_works(project_id: int) -> None:
     for thread in threads:
         thread.join()
     assert len(taken) == 1
-    assert read(job_id).state == "succeeded"
+    assert read_job(job_id).state == "succeeded"
 
 
 def test_an_unknown_job_gives_nothing(project_id: int) -> None:
@@ -123,11 +100,11 @@ def test_an_unknown_job_gives_nothing(project_id: int) -> None:
 def test_a_stop_reaches_silent_work_and_work_that_speaks(project_id: int) -> None:
     job_id = make_job(project_id)
     with claim(job_id) as job:
-        set_state(job_id, state="cancelling", stop_asked_at=utc_now())
+        set_job(job_id, state="cancelling", stop_asked_at=utc_now())
         wait_until(lambda: not _goes_on(job))
         job.step(LogLine(text="one more"))
         pytest.fail("a step after the request to stop must raise")
-    assert read(job_id).state == "cancelled"
+    assert read_job(job_id).state == "cancelled"
 
 
 def _goes_on(job) -> bool:
@@ -142,21 +119,21 @@ def test_a_stop_that_comes_before_the_result_keeps_the_result_out(project_id: in
     job_id = make_job(project_id)
     written: list[bool] = []
     with claim(job_id) as job:
-        set_state(job_id, state="cancelling", stop_asked_at=utc_now())
+        set_job(job_id, state="cancelling", stop_asked_at=utc_now())
         job.succeed(lambda _session: written.append(True))
     assert written == []
-    assert read(job_id).state == "cancelled"
+    assert read_job(job_id).state == "cancelled"
 
 
 def test_an_error_for_people_is_kept_and_a_fault_gets_an_id(project_id: int, caplog: pytest.LogCaptureFixture) -> None:
     job_id, other_id = make_job(project_id), make_job(project_id)
     with claim(job_id):
         raise Invalid("Two images cannot be read.")
-    row = read(job_id)
+    row = read_job(job_id)
     assert (row.state, row.message, row.error_id) == ("failed", "Two images cannot be read.", None)
     with claim(other_id):
         raise KeyError("secret detail")
-    row = read(other_id)
+    row = read_job(other_id)
     assert row.state == "failed"
     assert row.error_id in row.message
     assert "secret" not in row.message
@@ -168,7 +145,7 @@ def test_running_out_of_memory_is_said_plainly(project_id: int) -> None:
     job_id = make_job(project_id)
     with claim(job_id):
         raise MemoryError
-    assert "out of memory" in read(job_id).message
+    assert "out of memory" in read_job(job_id).message
 
 
 def test_a_result_that_cannot_be_stored_fails_the_job_and_stores_nothing(project_id: int) -> None:
@@ -181,7 +158,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_and_stores_nothing(project
 
     with claim(job_id) as job:
         job.succeed(write)
-    assert read(job_id).state == "failed"
+    assert read_job(job_id).state == "failed"
     with new_session() as session:
         assert session.scalars(select(Job.id)).all() == [job_id]
 
@@ -190,15 +167,15 @@ def test_the_death_of_the_process_leaves_the_row_to_the_reaper(project_id: int, 
     job_id = make_job(project_id)
     with pytest.raises(SystemExit), claim(job_id):
         raise SystemExit
-    assert read(job_id).state == "running"
-    set_state(job_id, worker_pid=2**22 - 1)  # no such process
+    assert read_job(job_id).state == "running"
+    set_job(job_id, worker_pid=2**22 - 1)  # no such process
     reaper.reap()
-    assert read(job_id).state == "queued"
+    assert read_job(job_id).state == "queued"
     assert queue.sent == [("jobs.train", str(job_id), "gpu")]
     with claim(job_id) as job:
         assert job.ticket.n_attempts == 2
-    assert read(job_id).state == "succeeded"
-    assert any("goes on" in line for line in logs(job_id))
+    assert read_job(job_id).state == "succeeded"
+    assert any("goes on" in line for line in log_lines(job_id))
 
 
 def test_silence_of_another_host_gives_the_job_away_and_the_first_attempt_loses(
@@ -206,14 +183,14 @@ def test_silence_of_another_host_gives_the_job_away_and_the_first_attempt_loses(
 ) -> None:
     job_id = make_job(project_id)
     with claim(job_id) as first:
-        set_state(job_id, worker_host="elsewhere", heartbeat_at=utc_now() - timedelta(seconds=60), claim_token="other")
+        set_job(job_id, worker_host="elsewhere", heartbeat_at=utc_now() - timedelta(seconds=60), claim_token="other")
         reaper.reap()
-        assert read(job_id).state == "queued"
+        assert read_job(job_id).state == "queued"
         with claim(job_id) as second:
             assert second is not None
             with pytest.raises(ClaimLost):
                 first.succeed(lambda _session: pytest.fail("the first attempt must not store anything"))
-    row = read(job_id)
+    row = read_job(job_id)
     assert (row.state, row.n_attempts) == ("succeeded", 2)
 
 
@@ -222,7 +199,7 @@ def test_a_living_silent_call_keeps_its_job(project_id: int, queue: InlineQueue,
     with claim(job_id):
         time.sleep(1.2)  # more than two silences
         reaper.reap()
-        assert read(job_id).state == "running"
+        assert read_job(job_id).state == "running"
     assert queue.sent == []
 
 
@@ -231,9 +208,9 @@ def test_a_job_that_kills_its_workers_is_given_up(project_id: int, queue: Inline
     for _ in range(2):
         with pytest.raises(SystemExit), claim(job_id):
             raise SystemExit
-        set_state(job_id, worker_pid=2**22 - 1)
+        set_job(job_id, worker_pid=2**22 - 1)
         reaper.reap()
-    row = read(job_id)
+    row = read_job(job_id)
     assert row.state == "failed"
     assert "ended 2 times" in row.message
 
@@ -242,9 +219,9 @@ def test_a_dead_worker_that_was_to_stop_has_stopped(project_id: int, queue: Inli
     job_id = make_job(project_id)
     with pytest.raises(SystemExit), claim(job_id):
         raise SystemExit
-    set_state(job_id, worker_pid=2**22 - 1, state="cancelling", stop_asked_at=utc_now())
+    set_job(job_id, worker_pid=2**22 - 1, state="cancelling", stop_asked_at=utc_now())
     reaper.reap()
-    assert read(job_id).state == "cancelled"
+    assert read_job(job_id).state == "cancelled"
     assert queue.sent == []
 
 
@@ -252,10 +229,10 @@ def test_work_that_does_not_stop_is_noticed(project_id: int, impatient: None) ->
     job_id = make_job(project_id)
     overdue = threading.Event()
     with claim(job_id, on_overdue=overdue.set) as job:
-        set_state(job_id, state="cancelling", stop_asked_at=utc_now())
+        set_job(job_id, state="cancelling", stop_asked_at=utc_now())
         assert overdue.wait(5)
         job.check()
-    assert read(job_id).state == "cancelled"
+    assert read_job(job_id).state == "cancelled"
 
 
 def test_lost_messages_are_sent_again_and_fresh_ones_are_not(project_id: int, queue: InlineQueue) -> None:
@@ -264,7 +241,7 @@ def test_lost_messages_are_sent_again_and_fresh_ones_are_not(project_id: int, qu
     fresh = make_job(project_id, sent_at=utc_now())
     reaper.reap()
     assert {argument for _, argument, _ in queue.sent} == {str(never), str(old)}
-    assert read(never).sent_at is not None
+    assert read_job(never).sent_at is not None
     queue.sent.clear()
     reaper.reap()
     assert queue.sent == []

@@ -19,13 +19,13 @@ from app.core.errors import AppError
 from app.db.session import transaction
 from app.db.tables import Job
 from app.jobs import events as job_events
+from app.jobs.stages import STARTING
 from app.jobs.transitions import move
 from worker.runtime import processes
 from worker.runtime.reporter import Reporter, Verdict
 
 log = logging.getLogger(__name__)
 
-STARTING = "Starting"
 T = TypeVar("T")
 _RUNNING = frozenset({JobState.RUNNING})
 

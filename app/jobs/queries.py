@@ -1,0 +1,157 @@
+"""What is read for the Train screen, for the top bar and for REST, each in one statement."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.permissions import Actor
+from app.contracts.jobs import JobKind, JobState, TrainSpec
+from app.core.errors import NotFound
+from app.db.tables import Category, DatasetVersion, Image, Job, JobEvent, ModelVersion, Project, User
+from app.jobs import estimates
+from app.jobs.schemas import ClassCount, JobRow, Readiness, RunningJob
+from app.jobs.transitions import ACTIVE
+from app.projects import service as project_service
+
+MIN_PER_CLASS = 2
+LISTED = 30
+LOG_LINES = 200
+
+
+def get_readiness(session: Session, project_id: int) -> Readiness:
+    """Count what could be trained on, and say what is missing. Freezing checks the same again."""
+    unlabelled = select(func.count()).where(Image.project_id == project_id, Image.category_id.is_(None))
+    query = (
+        select(Category, func.count(Image.id), unlabelled.scalar_subquery())
+        .outerjoin(Image, and_(Image.category_id == Category.id, Image.is_labelled.is_(True)))
+        .where(Category.project_id == project_id)
+        .group_by(Category.id)
+        .order_by(Category.index)
+    )
+    rows = session.execute(query).all()
+    classes = tuple(ClassCount(category.id, category.name, category.color, count) for category, count, _ in rows)
+    return Readiness(
+        classes=classes,
+        n_labelled=sum(one.n_labelled for one in classes),
+        n_unlabelled=rows[0][2] if rows else 0,
+        problem=find_problem(classes),
+    )
+
+
+def find_problem(classes: Sequence[ClassCount]) -> str | None:
+    """Return why these classes cannot be trained on, in a sentence that says what to do; None where they can."""
+    if len(classes) < 2:
+        return "Training needs at least two classes. Add another class, and label images of it."
+    few = [one for one in classes if one.n_labelled < MIN_PER_CLASS]
+    if not few:
+        return None
+    if len(few) == len(classes) and not any(one.n_labelled for one in classes):
+        return "No image has a class yet. Label at least two images of each class."
+    named = ", ".join(f"“{one.name}” has {one.n_labelled or 'none'}" for one in few[:4])
+    more = f", and {len(few) - 4} other classes have too few" if len(few) > 4 else ""
+    return f"Each class needs at least two labelled images: {named}{more}."
+
+
+def _jobs() -> Select[Any]:
+    return (
+        select(Job, DatasetVersion, ModelVersion.id, ModelVersion.name, User.name)
+        .outerjoin(DatasetVersion, DatasetVersion.id == Job.dataset_version_id)
+        .outerjoin(ModelVersion, ModelVersion.job_id == Job.id)
+        .outerjoin(User, User.id == Job.created_by_id)
+        .where(Job.kind == JobKind.TRAIN)
+    )
+
+
+def list_jobs(session: Session, project_id: int, *, limit: int = LISTED) -> list[JobRow]:
+    """Return the project's trainings, the newest first."""
+    query = _jobs().where(Job.project_id == project_id).order_by(Job.created_at.desc(), Job.id).limit(limit)
+    return [to_row(row) for row in session.execute(query)]
+
+
+def get_job(session: Session, project_id: int, job_id: UUID) -> JobRow:
+    """Return a training of the project, which the caller has checked may be seen.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    row = session.execute(_jobs().where(Job.id == job_id, Job.project_id == project_id)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such training in this project.")
+    return to_row(row)
+
+
+def list_past_runs(jobs: Sequence[JobRow]) -> list[estimates.PastRun]:
+    return [
+        estimates.PastRun(job.n_images, job.seconds)
+        for job in jobs
+        if job.state == JobState.SUCCEEDED and job.n_images and job.seconds is not None
+    ]
+
+
+def list_events(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, list[JobEvent]]:
+    """Return what jobs said, in its order: every stage and point, and the last lines of the log."""
+    events: dict[UUID, list[JobEvent]] = {job_id: [] for job_id in job_ids}
+    if not job_ids:
+        return events
+    newest_lines = (
+        select(JobEvent.id)
+        .where(JobEvent.job_id.in_(job_ids), JobEvent.kind == "log")
+        .order_by(JobEvent.id.desc())
+        .limit(LOG_LINES)
+    )
+    query = (
+        select(JobEvent)
+        .where(JobEvent.job_id.in_(job_ids), (JobEvent.kind != "log") | JobEvent.id.in_(newest_lines))
+        .order_by(JobEvent.id)
+    )
+    for event in session.scalars(query):
+        events[event.job_id].append(event)
+    return events
+
+
+def list_running(session: Session, *, actor: Actor) -> list[RunningJob]:
+    """Return the jobs under way in the projects that the actor may enter, the oldest first."""
+    visible = project_service.visible_projects(actor).order_by(None).with_only_columns(Project.id)
+    query = (
+        select(Job, Project.name)
+        .join(Project, Project.id == Job.project_id)
+        .where(Job.state.in_(sorted(ACTIVE)), Project.id.in_(visible))
+        .order_by(Job.created_at)
+        .limit(5)
+    )
+    return [
+        RunningJob(job.id, job.project_id, name, job.state, round(job.fraction * 100))
+        for job, name in session.execute(query)
+    ]
+
+
+def to_row(row: Row[Any]) -> JobRow:
+    job, version, model_id, model_name, author = row
+    state = JobState(job.state)
+    ended = job.ended_at if state.is_terminal else None
+    return JobRow(
+        id=job.id,
+        spec=TrainSpec.model_validate(job.spec),
+        project_id=job.project_id,
+        title=model_name or job.spec.get("name") or "Training",
+        state=state.value,
+        is_terminal=state.is_terminal,
+        can_cancel=state in {JobState.QUEUED, JobState.RUNNING},
+        fraction=job.fraction,
+        stage=job.stage,
+        message=job.message,
+        error_id=job.error_id,
+        n_images=version.n_images if version else None,
+        version_number=version.number if version else None,
+        n_attempts=job.n_attempts,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=ended,
+        created_by=author,
+        seconds=(ended - job.started_at).total_seconds() if ended and job.started_at else None,
+        model_id=model_id,
+        model_name=model_name,
+    )

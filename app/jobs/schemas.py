@@ -1,0 +1,144 @@
+"""What the Train screen shows, and what its form and REST take."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.contracts.jobs import TrainSpec
+
+
+def _none_if_blank(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Blank = BeforeValidator(_none_if_blank)
+
+
+class TrainForm(BaseModel):
+    """The train form; every field may be left as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str | None, Blank, Field(max_length=80)] = None
+    backbone: str = Field(default="auto", max_length=60)
+    method: str = Field(default="feature_extraction", max_length=60)
+    image_size_px: Annotated[int | None, Blank, Field(ge=64, le=1024)] = None
+    resize: Literal["auto", "stretch", "letterbox"] = "auto"
+    symmetry: str = Field(default="auto", max_length=60)
+    seed: Annotated[int | None, Blank, Field(ge=0, le=2**31 - 1)] = None
+    time_budget_min: Annotated[float | None, Blank, Field(ge=0.2, le=1440)] = None
+
+    def to_spec(self) -> TrainSpec:
+        return TrainSpec(
+            name=self.name,
+            backbone=self.backbone,
+            method=self.method,
+            image_size_px=self.image_size_px,
+            resize=self.resize,
+            symmetry=self.symmetry,
+            seed=self.seed or 0,
+            time_budget_s=None if self.time_budget_min is None else round(self.time_budget_min * 60),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """One class and how many labelled images carry it."""
+
+    id: int
+    name: str
+    color: str
+    n_labelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What could be trained on now. `problem` is the sentence that says why it cannot be, or None."""
+
+    classes: tuple[ClassCount, ...]
+    n_labelled: int
+    n_unlabelled: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageStep:
+    """One stage of the line: `where` is done, now, next or failed; `seconds` is how long it took or takes so far."""
+
+    name: str
+    where: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One live curve, as the chart macro takes it."""
+
+    id: str
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[dict[str, Any], ...]
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    x_digits: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    at: datetime
+    text: str
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job in the list of former ones, and the head of its card."""
+
+    id: UUID
+    spec: TrainSpec
+    project_id: int
+    title: str
+    state: str
+    is_terminal: bool
+    can_cancel: bool
+    fraction: float
+    stage: str
+    message: str
+    error_id: str | None
+    n_images: int | None
+    version_number: int | None
+    n_attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    created_by: str | None
+    seconds: float | None
+    model_id: UUID | None
+    model_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobCard:
+    """One job in full: what it does, how far it is, what it said."""
+
+    row: JobRow
+    choices: tuple[tuple[str, str], ...]
+    left: str | None
+    stages: tuple[StageStep, ...]
+    curves: tuple[Curve, ...]
+    log: tuple[LogEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job in the top bar."""
+
+    id: UUID
+    project_id: int
+    project_name: str
+    state: str
+    percent: int
