@@ -1,7 +1,9 @@
 """Colours of classes and tags, safe for colour-blind eyes.
 
-Source: Okabe and Ito, "Color Universal Design" (2008), without black; extended by Tol, "Colour Schemes"
-(SRON/EPS/TN/09-002, 2021), "muted", and a grey. The style sheet and the macros name the same twelve.
+Source: the first seven are Okabe and Ito, "Color Universal Design" (2008), without black; wine is of Tol, "Colour
+Schemes" (SRON/EPS/TN/09-002, 2021); the last four were searched for the greatest distance from the others in
+OKLab, as a normal, a protanope and a deuteranope eye sees them. The style sheet and the macros name the same
+twelve, and a test of theirs simulates those eyes.
 """
 
 CATEGORY_COLORS = (
@@ -13,10 +15,10 @@ CATEGORY_COLORS = (
     "#d55e00",
     "#f0e442",
     "#882255",
-    "#44aa99",
-    "#999933",
-    "#aa4499",
-    "#8c8c8c",
+    "#8ae0d8",
+    "#9c3f10",
+    "#b4c49c",
+    "#5c5f66",
 )
 
 # Names that people give to the class of good parts; a new class with one of them is marked good.
