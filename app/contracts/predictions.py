@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.contracts.tasks import Split
+
 
 class ClassScores(BaseModel):
     """Calibrated scores of one image, one for each class, in the bundle's class order. They sum to 1."""
@@ -22,3 +24,14 @@ class Decision(BaseModel):
         default=None, description="1 - score of the good class; None where no class is marked good"
     )
     is_unsure: bool = Field(default=False, description="The best score is below a confidence threshold")
+
+
+class ImagePrediction(BaseModel):
+    """What a new model says of one image of its project; the row that a training leaves for every image."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: int
+    split: Split | None = Field(description="None: the image had no label when the dataset was frozen")
+    category_index: int | None = Field(description="The true class, as an index into the bundle's classes")
+    scores: ClassScores

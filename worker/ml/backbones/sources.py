@@ -41,15 +41,13 @@ class TimmEfficientNet(Backbone):
     def __init__(self, card: BackboneCard) -> None:
         super().__init__(card)
         self.net = compat.import_timm().create_model(card.architecture, pretrained=False, exportable=True)
-        self._taps = {info["module"] for info in self.net.feature_info}
 
     def forward_maps(self, image: Tensor) -> list[Tensor]:
         maps = []
         x = self.net.bn1(self.net.conv_stem(image))
-        for index, block in enumerate(self.net.blocks):
-            x = block(x)
-            if f"blocks.{index}" in self._taps:
-                maps.append(x)
+        for blocks in self.net.blocks:
+            x = blocks(x)
+            maps.append(x)
         return [*maps, self.net.bn2(self.net.conv_head(x))]
 
 

@@ -1,0 +1,1 @@
+"""Bundles: an ONNX graph and its manifest, composed without torch."""

@@ -1,0 +1,199 @@
+"""Composing a classifier's graph: views, backbone, mean over views, linear head, softmax, and class activation.
+
+The z-score and the temperature are folded into the head's weights. B is the batch size, V the number of views, D the
+length of the features, K the number of classes, G the side of the heat map.
+
+Source of the heat map: class activation mapping, Zhou et al., CVPR 2016, arXiv:1512.04150, here summed over all stages
+whose averages the head reads; what the maxima contribute has no extent and is left out.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from app.catalog import View
+from worker.ml.backbones.export import FEATURES_NAME, INPUT_NAME, ExportedBackbone
+from worker.ml.backbones.layout import FeaturePart
+from worker.ml.heads.linear import LinearHead
+
+_PREFIX = "kizu/"
+_HEAT_STRIDE = 16
+_MIN_HEAT_SIDE = 8
+_BEGINNING = -(2**31)
+
+
+class _Graph:
+    """A list of nodes under construction; every helper returns the name of the tensor that it made."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, op: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+        output = name or f"{_PREFIX}{op}_{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(op, list(inputs), [output], name=f"{output}#{len(self.nodes)}", **attributes)
+        )
+        return output
+
+    def constant(self, values: np.ndarray | Sequence[int]) -> str:
+        array = np.asarray(values)
+        array = array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32)
+        name = f"{_PREFIX}constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def reversed(self, tensor: str, *, axis: int) -> str:
+        starts, ends = self.constant([-1]), self.constant([_BEGINNING])
+        return self.add("Slice", tensor, starts, ends, self.constant([axis]), self.constant([-1]))
+
+    def transposed(self, tensor: str) -> str:
+        return self.add("Transpose", tensor, perm=[0, 1, 3, 2])
+
+    def turned(self, tensor: str, quarter_turns: int) -> str:
+        """Turn (B, C, H, W) counter-clockwise, as `numpy.rot90` does."""
+        match quarter_turns % 4:
+            case 1:
+                return self.reversed(self.transposed(tensor), axis=2)
+            case 2:
+                return self.reversed(self.reversed(tensor, axis=2), axis=3)
+            case 3:
+                return self.reversed(self.transposed(tensor), axis=3)
+        return tensor
+
+    def seen_from(self, tensor: str, view: View) -> str:
+        turned = self.turned(tensor, view.quarter_turns)
+        return self.reversed(turned, axis=3) if view.is_mirrored else turned
+
+    def seen_back(self, tensor: str, view: View) -> str:
+        """Undo `seen_from`."""
+        straight = self.reversed(tensor, axis=3) if view.is_mirrored else tensor
+        return self.turned(straight, -view.quarter_turns)
+
+
+def compose(
+    backbone: ExportedBackbone,
+    views: Sequence[View],
+    head: LinearHead,
+    feature_mean: np.ndarray,
+    path: Path,
+) -> None:
+    """Write the graph of a classifier: `image` to `features` (B, D), `scores` (B, K) and `heat` (B, K, G, G).
+
+    Args:
+        backbone: The exported backbone; its graph becomes part of the new one.
+        views: Views that features are averaged over.
+        head: Head on raw features, already divided by the temperature.
+        feature_mean: Mean features (D,) of the training images: the zero of the heat map.
+        path: The file to write.
+    """
+    source = onnx.load(backbone.path)
+    graph = _Graph()
+    _prepare_backbone(source, graph, views)
+    before = list(graph.nodes)
+    graph.nodes = []
+    _add_scores(graph, backbone, views, head)
+    _add_heat(graph, backbone, views, head, feature_mean)
+    k = len(head.bias)
+    side = heat_side(backbone)
+    outputs = [
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", backbone.layout.dim]),
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", k]),
+        helper.make_tensor_value_info("heat", TensorProto.FLOAT, ["B", k, side, side]),
+    ]
+    composed = helper.make_graph(
+        [*before, *source.graph.node, *graph.nodes],
+        "kizu-classifier",
+        list(source.graph.input),
+        outputs,
+        initializer=[*source.graph.initializer, *graph.constants],
+    )
+    model = helper.make_model(composed, opset_imports=list(source.opset_import), producer_name="kizu")
+    model.ir_version = source.ir_version
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def heat_side(backbone: ExportedBackbone) -> int:
+    return max(_MIN_HEAT_SIDE, backbone.image_size_px // _HEAT_STRIDE)
+
+
+def _prepare_backbone(source: onnx.ModelProto, graph: _Graph, views: Sequence[View]) -> None:
+    """Let the backbone read all views as one batch (V * B), and free its names `image` and `features`."""
+    seen = f"{_PREFIX}views"
+    if len(views) == 1 and views[0].index == 0:
+        seen = INPUT_NAME
+    else:
+        turned = [graph.seen_from(INPUT_NAME, view) for view in views]
+        graph.add("Concat", *turned, name=seen, axis=0)
+    for node in source.graph.node:
+        _rename(node.input, INPUT_NAME, seen)
+        _rename(node.input, FEATURES_NAME, f"{_PREFIX}view_features")
+        _rename(node.output, FEATURES_NAME, f"{_PREFIX}view_features")
+
+
+def _rename(names: "onnx.NodeProto", old: str, new: str) -> None:
+    for index, name in enumerate(names):
+        if name == old:
+            names[index] = new
+
+
+def _add_scores(graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead) -> None:
+    shape = graph.constant([len(views), -1, backbone.layout.dim])
+    by_view = graph.add("Reshape", f"{_PREFIX}view_features", shape)
+    graph.add("ReduceMean", by_view, name="features", axes=[0], keepdims=0)
+    weight, bias = graph.constant(head.weight.astype(np.float32)), graph.constant(head.bias.astype(np.float32))
+    logits = graph.add("Gemm", "features", weight, bias)
+    graph.add("Softmax", logits, name="scores", axis=1)
+
+
+def _add_heat(
+    graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead, feature_mean: np.ndarray
+) -> None:
+    side = heat_side(backbone)
+    layers = [
+        _activation(graph, backbone, part, head, feature_mean, side)
+        for part in backbone.layout.parts
+        if part.pooling == "avg"
+    ]
+    total = graph.add("Sum", *layers)
+    k = len(head.bias)
+    by_view = graph.add("Reshape", total, graph.constant([len(views), -1, k, side, side]))
+    straight = [
+        graph.seen_back(graph.add("Gather", by_view, graph.constant(np.array(index)), axis=0), view)
+        for index, view in enumerate(views)
+    ]
+    graph.add("Mean", *straight, name="heat")
+
+
+def _activation(
+    graph: _Graph,
+    backbone: ExportedBackbone,
+    part: FeaturePart,
+    head: LinearHead,
+    feature_mean: np.ndarray,
+    side: int,
+) -> str:
+    """Add what one map says for each class at each place, (V * B, K, G, G): 0 is the average training image."""
+    weight = head.weight[part.columns].T
+    bias = -weight @ feature_mean[part.columns]
+    kernel = graph.constant(weight.astype(np.float32)[:, :, None, None])
+    activation = graph.add("Conv", part.map_name, kernel, graph.constant(bias.astype(np.float32)))
+    own_side = _map_side(backbone, part)
+    shrink = own_side // side
+    if shrink > 1:
+        activation = graph.add("AveragePool", activation, kernel_shape=[shrink] * 2, strides=[shrink] * 2)
+        own_side //= shrink
+    if own_side == side:
+        return activation
+    scales = graph.constant(np.array([1.0, 1.0, side / own_side, side / own_side], dtype=np.float32))
+    return graph.add("Resize", activation, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+def _map_side(backbone: ExportedBackbone, part: FeaturePart) -> int:
+    names = [f"map_{index}" for index in range(len(backbone.card.stages))]
+    stage = backbone.card.stages[names.index(part.map_name) if part.map_name in names else -1]
+    return -(-backbone.image_size_px // stage.stride)
