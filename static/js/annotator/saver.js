@@ -9,6 +9,8 @@ export class Saver extends EventTarget {
     this.form = form;
     this.saving = false;
     this.again = null;
+    /** The change that did not get through, and the status it met. @type {{detail: object, status: number} | null} */
+    this.lost = null;
     form.addEventListener("htmx:before:request", () => this.say("Saving…"));
     form.addEventListener("htmx:finally:request", (event) => this.ended(event.detail?.ctx?.response?.status ?? 0));
   }
@@ -20,6 +22,8 @@ export class Saver extends EventTarget {
       return;
     }
     this.saving = true;
+    this.detail = detail;
+    this.lost = null;
     this.form.dispatchEvent(new CustomEvent("annotator:change", { bubbles: true, detail }));
   }
 
@@ -36,11 +40,15 @@ export class Saver extends EventTarget {
       return;
     }
     this.again = null;
+    this.lost = ok ? null : { detail: this.detail, status };
     this.dispatchEvent(new CustomEvent("settled", { detail: { ok } }));
   }
 
   /** Return whether all has been saved, once that is known. @returns {Promise<boolean>} */
   async done() {
+    // An edit made elsewhere is for the reader to settle; any other failure is tried once more before one walks away from it.
+    if (this.lost?.status === 409) return false;
+    if (this.lost) this.save(this.lost.detail);
     if (!this.saving) return true;
     return new Promise((resolve) => this.addEventListener("settled", (event) => resolve(event.detail.ok), { once: true }));
   }

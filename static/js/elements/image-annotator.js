@@ -114,7 +114,7 @@ export class ImageAnnotator extends HTMLElement {
     const side = event.target.closest("[data-conflict]");
     if (side) this.resolve(side.dataset);
     const walk = event.target.closest("[data-walk]");
-    if (walk && this.saver?.saving) {
+    if (walk && (this.saver?.saving || this.saver?.lost)) {
       event.preventDefault();
       event.stopImmediatePropagation();
       this.walk(walk.dataset.walk);
@@ -173,6 +173,8 @@ export class ImageAnnotator extends HTMLElement {
     if (to !== from) {
       this.keep(record(this.history, { imageId: this.imageId, href: location.pathname + location.search, from, to }));
       this.store(from, to);
+    } else if (this.saver.lost) {
+      this.store(from, to);
     }
     if (mayAdvance && to && this.settings.advance) this.walk(this.querySelector("[data-walk=next]") ? "next" : "unlabelled");
   }
@@ -223,20 +225,27 @@ export class ImageAnnotator extends HTMLElement {
     const pending = JSON.parse(remembered(sessionStorage, key) ?? "null");
     if (!pending || pending.imageId !== this.imageId) return;
     remember(sessionStorage, key, "null");
-    // htmx takes the form over when the document is ready; the event must come after that.
-    setTimeout(() => this.isConnected && this.apply(pending.value), 60);
+    // htmx takes the form over when the document is ready, or just after a swap; the event must come after that.
+    const go = () => setTimeout(() => this.isConnected && this.apply(pending.value), 50);
+    if (document.readyState === "complete") go();
+    else window.addEventListener("load", go, { once: true, signal: this.page.signal });
   }
 
   /** @param {"previous" | "next" | "unlabelled"} where */
   async walk(where) {
     const link = this.querySelector(`[data-walk=${where}]`);
-    if (!link || (this.saver && !(await this.saver.done()))) return;
+    if (!link) return;
+    if (this.saver && !(await this.saver.done())) {
+      this.querySelector("[data-conflict]")?.focus();
+      return;
+    }
     link.click();
   }
 
   /** Answer an edit made elsewhere: theirs is shown and kept, mine is sent on top of their version. @param {DOMStringMap} words */
   resolve({ conflict, categoryId, version }) {
     this.saver.adopt(version);
+    this.saver.lost = null;
     this.querySelector("#label-conflict").replaceChildren();
     if (conflict === "theirs") {
       const input = this.form.querySelector(`[name=category_id][value="${CSS.escape(categoryId)}"]`);
