@@ -1,4 +1,4 @@
-"""Scores to answers, for many images at once: the same rule that a deployment applies to one."""
+"""Scores to answers, for many images at once: the engine's own rule, in the terms of a report."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.bundle import BundleManifest
+from app.inference.decision import decide_many
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,28 +33,12 @@ def good_index(manifest: BundleManifest) -> int | None:
     return next((index for index, category in enumerate(manifest.categories) if category.is_good), None)
 
 
-def decide(scores: Floats, good: int | None, threshold: float) -> Answers:
-    """Apply the decision rule of `app.contracts.bundle.DecisionRule` to N images.
-
-    Args:
-        scores: Calibrated scores (N, K).
-        good: Index of the good class; None: the best class wins and is unsure below `threshold`.
-        threshold: In [0, 1].
-    """
-    if good is None:
-        predicted = scores.argmax(axis=1)
-        score = _at(scores, predicted)
-        return Answers(predicted, score, score < threshold)
-    others = scores.copy()
-    others[:, good] = -1.0
-    predicted = np.where(ng_scores(scores, good) < threshold, good, others.argmax(axis=1))
-    return Answers(predicted, _at(scores, predicted), np.zeros(len(scores), dtype=np.bool_))
+def decide(scores: Floats, manifest: BundleManifest, threshold: float) -> Answers:
+    """Apply the bundle's decision rule to N images; `scores` are (N, K), `threshold` is in [0, 1]."""
+    predicted, is_unsure = decide_many(scores, manifest.decision.kind, manifest.categories, threshold)
+    return Answers(predicted, np.take_along_axis(scores, predicted[:, None], axis=1)[:, 0], is_unsure)
 
 
 def ng_scores(scores: Floats, good: int) -> Floats:
     """Return how far each image is from good, 1 - score(good), in [0, 1]."""
     return 1.0 - scores[:, good]
-
-
-def _at(scores: Floats, columns: Ints) -> Floats:
-    return np.take_along_axis(scores, columns[:, None], axis=1)[:, 0]

@@ -15,7 +15,10 @@ from app.contracts.bundle import MANIFEST_NAME, BundleManifest
 from app.core.ids import new_uuid
 from app.db.session import on_commit
 from app.db.tables import Image, ModelVersion, Prediction
+from app.db.visibility import WITH_DELETED
+from app.registry.arrays import make_arrays
 from app.registry.decisions import decide, good_index, ng_scores
+from app.registry.report import metrics_of
 from app.storage import keys
 from app.storage.current import blobs
 
@@ -56,12 +59,13 @@ def publish(
 
     Does not commit: the worker commits it together with the job's end. A job publishes once; a second call for the same
     job changes nothing and returns the first model. Files that were stored are removed when the transaction is rolled
-    back. Predictions of images that were deleted meanwhile are left out.
+    back. Predictions of images that were purged meanwhile are left out.
 
     Args:
         name: A numbered one where None or empty; one that is taken gets a number behind it.
         bundle_dir: Folder with the files of the bundle; its manifest is written anew, under the model's name.
-        metrics: `{split: figures}` at the default threshold.
+        metrics: `{split: figures}` of the evaluation. What a report shows is computed here, from `predictions`, so that
+            list, report and comparison agree; members of other names are kept beside it.
     """
     existing = session.scalar(select(ModelVersion).where(ModelVersion.job_id == job.id))
     if existing is not None:
@@ -79,7 +83,7 @@ def publish(
         bundle_key=prefix,
         n_bytes=_store_bundle(bundle_dir, prefix, manifest),
         manifest=manifest.model_dump(mode="json"),
-        metrics=dict(metrics),
+        metrics=_metrics(metrics, manifest, predictions),
         tables=dict(tables),
         threshold=manifest.decision.threshold,
         created_by_id=job.created_by_id,
@@ -89,6 +93,15 @@ def publish(
     _insert_predictions(session, model, manifest, predictions)
     record(session, user_id=job.created_by_id, action="model.publish", subject=model.name, project_id=job.project_id)
     return model
+
+
+def _metrics(given: Mapping[str, Any], manifest: BundleManifest, predictions: Sequence[ScoredImage]) -> dict[str, Any]:
+    rows = sorted(
+        ((item.image_id, item.split, item.true_category_id, item.scores) for item in predictions),
+        key=lambda row: row[0],
+    )
+    ours = metrics_of(manifest, make_arrays(rows, manifest), manifest.decision.threshold)
+    return {split: {**dict(given.get(split) or {}), **figures} for split, figures in ours.items()}
 
 
 def _free_name(session: Session, project_id: int, wanted: str | None) -> str:
@@ -136,7 +149,8 @@ def _insert_predictions(
     # The rows are locked against deletion until the commit; SQLite has one writer anyway.
     present = set(
         session.scalars(
-            select(Image.id).where(Image.project_id == model.project_id).with_for_update(read=True, key_share=True)
+            select(Image.id).where(Image.project_id == model.project_id).with_for_update(read=True, key_share=True),
+            execution_options=WITH_DELETED,
         )
     )
     kept = [item for item in predictions if item.image_id in present]
@@ -144,7 +158,7 @@ def _insert_predictions(
         return
     scores = np.asarray([item.scores for item in kept], dtype=np.float64)
     good = good_index(manifest)
-    answers = decide(scores, good, model.threshold)
+    answers = decide(scores, manifest, model.threshold)
     ids = np.asarray([category.id for category in manifest.categories])[answers.predicted].tolist()
     ng = ng_scores(scores, good).tolist() if good is not None else [None] * len(kept)
     rows = [

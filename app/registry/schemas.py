@@ -1,0 +1,188 @@
+"""What pages and programs are given about models."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+UNLABELLED = "unlabelled"
+SPLITS = ("test", "dev", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMark:
+    """A class as a model knew it: later renaming does not change a report."""
+
+    id: int
+    name: str
+    color: str
+    is_good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCell:
+    """A headline score of one split, for lists."""
+
+    split: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """One model of the list."""
+
+    id: UUID
+    name: str
+    score_name: str
+    scores: tuple[ScoreCell, ...]
+    dataset_number: int | None
+    n_images: int
+    backbone: str
+    created_at: datetime
+    created_by: str | None
+    deployments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHead:
+    """What every page of one model shows about it besides its figures."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    created_by: str | None
+    dataset_number: int | None
+    dataset_n_images: int
+    deployments: tuple[tuple[UUID, str], ...]
+    job_id: UUID | None
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One image of a gallery, with what was labelled and what a model said.
+
+    `category` is None without a label. `note` is a short fact for the corner, for example the NG score.
+    """
+
+    image_id: int
+    name: str
+    width_px: int
+    height_px: int
+    category: ClassMark | None
+    predicted: ClassMark
+    score: float
+    is_wrong: bool
+    is_unsure: bool
+    note: str
+    is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryTab:
+    """One pile of images worth looking at."""
+
+    key: str
+    title: str
+    n: int
+    empty: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryPage:
+    """Some images of a pile and the cursor of what follows."""
+
+    items: list[Evidence]
+    next_cursor: str | None
+    n: int
+
+
+# --- REST ------------------------------------------------------------------------------------------------------------
+
+
+class _Wire(BaseModel):
+    """The contract's names are in camel case."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class ModelOut(_Wire):
+    """A published model. `id` and `name` are the contract's; the rest is ours."""
+
+    id: UUID
+    name: str
+    training_id: UUID | None
+    dataset_version_id: int | None
+    created_at: datetime
+    threshold: float
+    backbone: str
+    size_bytes: int
+    metrics: dict[str, Any] = Field(description="Figures of each split at the default threshold")
+
+
+class DownloadIn(_Wire):
+    """What a download is asked for with; everything may be left out."""
+
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+
+
+class DownloadOut(_Wire):
+    download_url: str = Field(description="Send the same `apikey` header to it")
+    threshold: float
+
+
+class ClassPerformance(_Wire):
+    """One class of a split. `performance` is F1; None where the images do not define a figure."""
+
+    id: int
+    performance: float | None
+    recall: float | None
+    precision: float | None
+
+
+class NamedPerformance(_Wire):
+    name: str
+    performance: float | None
+    recall: float | None
+    precision: float | None
+
+
+class SplitMetrics(_Wire):
+    name: str
+    classes: list[ClassPerformance]
+    metrics: list[NamedPerformance]
+
+
+class ConfusionCount(_Wire):
+    count: int
+    ground_truth_class_id: int
+    predicted_class_id: int
+
+
+class SplitConfusion(_Wire):
+    """Counts of one split. A false negative is a defect called good, a false positive the reverse."""
+
+    name: str
+    correct_predictions: list[ConfusionCount]
+    false_negative_predictions: list[ConfusionCount]
+    false_positive_predictions: list[ConfusionCount]
+    misclassifications: list[ConfusionCount]
+
+
+class PredictionOut(_Wire):
+    """What a model says of one image at its default threshold."""
+
+    image_id: int
+    split: str | None
+    ground_truth_class_id: int | None
+    predicted_class_id: int
+    score: float
+    ng_score: float | None
+    is_wrong: bool | None
+    scores: dict[str, float] = Field(description="Calibrated score of each class by its id")

@@ -1,0 +1,263 @@
+"""View models of the Models screens, made from rows and arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app.catalog.backbones import BACKBONES
+from app.catalog.symmetries import SYMMETRIES
+from app.contracts.bundle import BundleManifest
+from app.db.tables import ModelVersion
+from app.registry import queries
+from app.registry.arrays import SplitArrays, arrays_of
+from app.registry.comparison import CELLS, Comparison, compare
+from app.registry.decisions import Answers, decide, good_index, ng_scores
+from app.registry.galleries import Pile, page_rows
+from app.registry.heat import explained_class
+from app.registry.queries import ImageFacts, ModelRow
+from app.registry.report import marks_of
+from app.registry.schemas import SPLITS, ClassMark, Evidence, GalleryPage, ModelCard, ModelHead, ScoreCell
+
+GALLERY_SIZE = 48
+
+
+def card_of(row: ModelRow) -> ModelCard:
+    lineage = row.model.manifest.get("lineage") or {}
+    return ModelCard(
+        id=row.model.id,
+        name=row.model.name,
+        score_name="F1",
+        scores=tuple(_cell(row.model, split) for split in SPLITS),
+        dataset_number=row.head.dataset_number,
+        n_images=row.head.dataset_n_images,
+        backbone=backbone_name(str(lineage.get("backbone", ""))),
+        created_at=row.head.created_at,
+        created_by=row.head.created_by,
+        deployments=tuple(name for _, name in row.head.deployments),
+    )
+
+
+def _cell(model: ModelVersion, split: str) -> ScoreCell:
+    f1 = ((model.metrics or {}).get(split) or {}).get("f1") or {}
+    return ScoreCell(split, f1.get("value"), f1.get("low"), f1.get("high"))
+
+
+def backbone_name(backbone_id: str) -> str:
+    card = BACKBONES.get(backbone_id)
+    return card.name if card else backbone_id
+
+
+def symmetry_name(symmetry_id: str) -> str:
+    card = SYMMETRIES.get(symmetry_id)
+    return card.name if card else symmetry_id
+
+
+def gallery_page(
+    session: Session,
+    *,
+    project_id: int,
+    manifest: BundleManifest,
+    part: SplitArrays,
+    answers: Answers,
+    pile: Pile,
+    cursor: str | None,
+    limit: int = GALLERY_SIZE,
+) -> GalleryPage:
+    """Return one page of a pile with the facts of its images, in one statement.
+
+    Images that were purged since are left out.
+
+    Raises:
+        Invalid: `cursor` is none of ours.
+    """
+    rows, next_cursor = page_rows(pile, part.image_ids, cursor, limit)
+    items = evidence(session, project_id=project_id, manifest=manifest, part=part, answers=answers, rows=rows)
+    return GalleryPage(items, next_cursor, len(pile))
+
+
+def evidence(
+    session: Session,
+    *,
+    project_id: int,
+    manifest: BundleManifest,
+    part: SplitArrays,
+    answers: Answers,
+    rows: Sequence[int],
+) -> list[Evidence]:
+    """Return what is shown of the images in these rows of a split, in this order; purged ones are left out."""
+    ids = part.image_ids[list(rows)].tolist()
+    facts = queries.images_by_id(session, project_id, ids)
+    marks, good = marks_of(manifest), good_index(manifest)
+    found: list[Evidence] = []
+    for row, image_id in zip(rows, ids, strict=True):
+        if image_id not in facts:
+            continue
+        fact, truth, predicted = facts[image_id], int(part.truth[row]), int(answers.predicted[row])
+        note = "" if good is None else f"NG {ng_scores(part.scores[row : row + 1], good)[0]:.2f}"
+        found.append(
+            Evidence(
+                image_id=image_id,
+                name=fact.name,
+                width_px=fact.width_px,
+                height_px=fact.height_px,
+                category=marks[truth] if truth >= 0 else None,
+                predicted=marks[predicted],
+                score=float(answers.score[row]),
+                is_wrong=truth >= 0 and truth != predicted,
+                is_unsure=bool(answers.is_unsure[row]),
+                note=note,
+                is_deleted=fact.is_deleted,
+            )
+        )
+    return found
+
+
+def lineage_facts(row: ModelRow, manifest: BundleManifest) -> list[tuple[str, str]]:
+    """Return where a model comes from, as pairs for a list; empty values are left out."""
+    line, size = manifest.lineage, manifest.preprocessing
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(line.libraries.items()))
+    pairs = [
+        ("Dataset", f"Version {row.head.dataset_number}" if row.head.dataset_number else ""),
+        ("Images", f"{row.head.dataset_n_images:,} labelled" if row.head.dataset_number else ""),
+        ("Content hash", line.dataset_hash),
+        ("Backbone", backbone_name(line.backbone)),
+        ("Backbone SHA-256", line.backbone_sha256),
+        ("Method", line.method.replace("_", " ").capitalize()),
+        ("Head", line.head.replace("_", " ").capitalize()),
+        ("Symmetry", symmetry_name(line.symmetry)),
+        ("Input", f"{size.width_px} × {size.height_px} px, {size.resize}, {size.resample}"),
+        ("Precision", manifest.precision),
+        ("Seed", str(line.seed)),
+        ("Temperature", f"{manifest.temperature:.3f}"),
+        ("Code", line.code_version),
+        ("Libraries", libraries),
+        ("Made by", row.head.created_by or line.created_by or ""),
+        ("Model SHA-256", manifest.model_sha256),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def in_order(rows: dict[UUID, ModelRow], ids: Sequence[UUID]) -> list[ModelRow]:
+    return [rows[model_id] for model_id in ids if model_id in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One image and what two models say of it."""
+
+    fact: ImageFacts
+    category: ClassMark
+    answers: tuple[tuple[ClassMark, float, bool], tuple[ClassMark, float, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonView:
+    """The comparison page: both models, their figures, and the images of one cell."""
+
+    heads: tuple[ModelHead, ModelHead]
+    thresholds: tuple[float, float]
+    has_heat: tuple[bool, bool]
+    result: Comparison
+    n_by_split: dict[str, int]
+    cell: str
+    pairs: list[Pair]
+    next_cursor: str | None
+
+
+def comparison_view(
+    session: Session,
+    *,
+    project_id: int,
+    rows: Sequence[ModelRow],
+    split: str | None,
+    cell: str | None,
+    cursor: str | None,
+) -> ComparisonView:
+    """Return two models side by side, each at its own threshold. Raises `Invalid` for a cursor that is none of ours."""
+    manifests = [BundleManifest.model_validate(row.model.manifest) for row in rows]
+    arrays = [arrays_of(session, row.model, manifest) for row, manifest in zip(rows, manifests, strict=True)]
+    common = {name: int(np.isin(arrays[0].of(name).image_ids, arrays[1].of(name).image_ids).sum()) for name in SPLITS}
+    split = split or next((name for name in SPLITS if common[name]), SPLITS[0])
+    first, second = (
+        (manifest, array, row.model.threshold) for manifest, array, row in zip(manifests, arrays, rows, strict=True)
+    )
+    result = compare(first, second, split)
+    counts = result.counts
+    cell = (
+        cell
+        if cell in CELLS
+        else next((name for name in ("only_b", "only_a", "both_wrong") if counts[name]), "both_right")
+    )
+    picked, next_cursor = result.page(cell, cursor, GALLERY_SIZE // 2)
+    return ComparisonView(
+        heads=(rows[0].head, rows[1].head),
+        thresholds=(rows[0].model.threshold, rows[1].model.threshold),
+        has_heat=(manifests[0].heat_name is not None, manifests[1].heat_name is not None),
+        result=result,
+        n_by_split=common,
+        cell=cell,
+        pairs=_pairs(session, project_id, result, picked),
+        next_cursor=next_cursor,
+    )
+
+
+def _pairs(session: Session, project_id: int, result: Comparison, rows: Sequence[int]) -> list[Pair]:
+    ids = result.image_ids[list(rows)].tolist()
+    facts = queries.images_by_id(session, project_id, ids)
+
+    def said(answers: Answers, row: int) -> tuple[ClassMark, float, bool]:
+        return result.marks[int(answers.predicted[row])], float(answers.score[row]), bool(answers.is_unsure[row])
+
+    return [
+        Pair(facts[image_id], result.marks[int(result.truth[row])], (said(result.first, row), said(result.second, row)))
+        for row, image_id in zip(rows, ids, strict=True)
+        if image_id in facts
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """One image and everything a model said of it, the likeliest class first."""
+
+    item: Evidence
+    split: str | None
+    scores: tuple[tuple[ClassMark, float], ...]
+    ng_score: float | None
+    explained: ClassMark
+
+
+def find_image_view(
+    session: Session, *, project_id: int, row: ModelRow, manifest: BundleManifest, image_id: int, threshold: float
+) -> ImageView | None:
+    """Return an image with its scores, or None where the model has said nothing of it."""
+    found = queries.find_prediction(session, project_id=project_id, model_id=row.model.id, image_id=image_id)
+    if found is None:
+        return None
+    picture, prediction = found
+    marks, good = marks_of(manifest), good_index(manifest)
+    scores = np.asarray([prediction.scores], dtype=np.float64)
+    answers = decide(scores, manifest, threshold)
+    predicted = marks[int(answers.predicted[0])]
+    category = next((mark for mark in marks if mark.id == prediction.true_category_id), None)
+    return ImageView(
+        item=Evidence(
+            image_id=picture.id,
+            name=picture.name,
+            width_px=picture.width_px,
+            height_px=picture.height_px,
+            category=category,
+            predicted=predicted,
+            score=float(answers.score[0]),
+            is_wrong=category is not None and category != predicted,
+            is_unsure=bool(answers.is_unsure[0]),
+            note="",
+            is_deleted=picture.deleted_at is not None,
+        ),
+        split=prediction.split,
+        scores=tuple(sorted(zip(marks, prediction.scores, strict=True), key=lambda pair: -pair[1])),
+        ng_score=None if good is None else float(ng_scores(scores, good)[0]),
+        explained=marks[explained_class(manifest, prediction.scores)],
+    )
