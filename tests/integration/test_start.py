@@ -251,3 +251,9 @@ def test_a_home_too_deep_for_a_socket_works(start, tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o077 == 0
     assert kizu.stop() == 0
     assert not folder.exists()
+
+
+def test_a_start_that_cannot_succeed_ends_with_a_reason(start) -> None:
+    kizu = start(KIZU_REDIS_URL="redis://127.0.0.1:1/0", KIZU_MAX_UPLOAD_MB="no number")
+    assert kizu.process.wait(START_WITHIN_S) == 1
+    assert "max_upload_mb" in kizu.output
