@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -177,15 +178,22 @@ def _insert(
                 "uploaded_at": now,
             }
         )
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = (
-        dialect.insert(Image)
-        .on_conflict_do_nothing(
-            index_elements=[Image.project_id, Image.sha256], index_where=Image.__table__.c.deleted_at.is_(None)
-        )
-        .returning(Image.id, Image.sha256)
-    )
+    statement = _insert_statement(session.get_bind().dialect.name)
     return {sha256: image_id for image_id, sha256 in session.execute(statement, rows)}
+
+
+@lru_cache
+def _insert_statement(dialect_name: str) -> Any:
+    """Return the insert that skips what is there, and answers with what was new."""
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    table = Image.__table__
+    return (
+        dialect.insert(table)
+        .on_conflict_do_nothing(
+            index_elements=[table.c.project_id, table.c.sha256], index_where=table.c.deleted_at.is_(None)
+        )
+        .returning(table.c.id, table.c.sha256)
+    )
 
 
 def _insert_annotations(

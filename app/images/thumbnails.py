@@ -34,6 +34,7 @@ SIDE_PX = 320
 QUALITY = 78
 BATCH = 64
 GATHER_S = 0.5
+RETRY_S = 20.0
 MEDIA_TYPE = "image/webp"
 DISPLAY_MEDIA_TYPE = "image/png"
 
@@ -48,8 +49,9 @@ _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 class _Requests:
     """Gathers requests for half a second and sends one message a project, from a thread of its own.
 
-    Thousands of uploads a minute become two messages a second, and an upload never waits for a broker that is down. A
-    message that is lost costs nothing: thumbnails are also made when they are first looked at.
+    Thousands of uploads a minute become two messages a second, and an upload never waits for a broker that is down:
+    what could not be sent is tried again after a while. A message that is lost with its process costs nothing either,
+    for thumbnails are also made when they are first looked at.
     """
 
     def __init__(self) -> None:
@@ -60,10 +62,7 @@ class _Requests:
     def add(self, project_id: int) -> None:
         with self._lock:
             self._waiting[project_id] = current.current()
-            if self._timer is None:
-                self._timer = threading.Timer(GATHER_S, self.send)
-                self._timer.daemon = True
-                self._timer.start()
+            self._send_after(GATHER_S)
 
     def send(self) -> None:
         """Send what waits, now."""
@@ -76,7 +75,16 @@ class _Requests:
             try:
                 queue.send(TASK, str(project_id), queue="cpu")
             except AppError as error:
-                log.warning("thumbnails of project %s are made when they are looked at: %s", project_id, error.detail)
+                log.info("thumbnails of project %s are asked for again later: %s", project_id, error.detail)
+                with self._lock:
+                    self._waiting.setdefault(project_id, queue)
+                    self._send_after(RETRY_S)
+
+    def _send_after(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(seconds, self.send)
+            self._timer.daemon = True
+            self._timer.start()
 
 
 _requests = _Requests()
