@@ -52,7 +52,7 @@ export class FileUploader extends HTMLElement {
     this.cover = document.createElement("div");
     this.cover.className = "uploader__veil";
     this.cover.textContent = "Drop to upload";
-    document.body.append(this.cover);
+    (this.closest("dialog[open]") ?? document.body).append(this.cover); // what lies outside an open dialog is behind it
   }
 
   /** @param {DragEvent} event */
@@ -99,6 +99,7 @@ export class FileUploader extends HTMLElement {
   /** Queue files. @param {{file: File, path: string}[]} found */
   add(found) {
     if (!found.length) return;
+    this.closest("dialog[open]")?.close(); // it would lie over the tray
     this.begin();
     this.told = false;
     const accept = this.getAttribute("accept") ?? "";

@@ -10,11 +10,25 @@ export class ToastRegion extends HTMLElement {
     this.sprite = document.querySelector("svg.icon use")?.getAttribute("href")?.split("#")[0] ?? "/static/icons.svg";
     this.addEventListener("click", (event) => event.target.closest(".toast__close")?.closest(".toast").remove());
     new MutationObserver((changes) => {
-      for (const change of changes) for (const node of change.addedNodes) if (node.classList?.contains("toast")) this.keepTime(node);
+      for (const change of changes) for (const node of change.addedNodes) if (node.classList?.contains("toast")) this.take(node);
     }).observe(this, { childList: true });
     document.addEventListener("toast", (event) => this.say(event.detail));
     document.addEventListener("htmx:error", (event) => this.lost(event));
     for (const toast of this.children) this.keepTime(toast);
+    this.popover = "manual";
+    this.raise();
+  }
+
+  /** Lie over everything, also over a dialog that was opened later than the last message. */
+  raise() {
+    if (this.matches(":popover-open")) this.hidePopover();
+    this.showPopover();
+  }
+
+  /** @param {Element} toast */
+  take(toast) {
+    this.raise();
+    this.keepTime(toast);
   }
 
   /** Tell of a request that got no answer; an answer of the server with an error speaks for itself. @param {CustomEvent} event */
