@@ -36,6 +36,8 @@ COPY static static
 COPY templates templates
 COPY worker worker
 COPY app app
+# Compiled here, for nothing is written at run time.
+RUN .venv/bin/python -m compileall -q app worker migrations
 # Nothing below /opt/kizu is written at run time: the container may be read-only but for /data and /tmp.
 ENV KIZU_HOME=/data KIZU_HOST=0.0.0.0 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MALLOC_ARENA_MAX=2
 USER kizu
