@@ -33,5 +33,5 @@ class ImagePrediction(BaseModel):
 
     image_id: int
     split: Split | None = Field(description="None: the image had no label when the dataset was frozen")
-    category_index: int | None = Field(description="The true class, as an index into the bundle's classes")
-    scores: ClassScores
+    true_category_id: int | None = Field(description="Id of the class that a person gave it; None unlabelled")
+    scores: tuple[float, ...] = Field(description="Calibrated, in the bundle's class order; they sum to 1")

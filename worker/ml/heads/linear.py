@@ -93,7 +93,7 @@ class CrossValidation:
 
 def fit(whitener: Whitener, truth: np.ndarray, n_categories: int, strength: float) -> LinearHead:
     """Fit on all images; `truth` (N,) holds class indices, each class at least once."""
-    weight, bias = _solve(whitener.coordinates, truth, n_categories, strength)
+    weight, bias = solve(whitener.coordinates, truth, n_categories, strength)
     return whitener.unfold(weight, bias)
 
 
@@ -119,7 +119,7 @@ def cross_validate(
         for held_out in folds:
             on_step()
             rest = np.setdiff1d(np.arange(len(truth)), held_out, assume_unique=True)
-            weight, bias = _solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
+            weight, bias = solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
             logits[held_out] = whitener.coordinates[held_out] @ weight + bias
         temperature = fit_temperature(logits, truth)
         results.append(CrossValidation(strength, logits, temperature, log_loss(logits / temperature, truth)))
@@ -159,7 +159,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(_TEMPERATURES[int(np.argmin(losses))])
 
 
-def _solve(x: np.ndarray, truth: np.ndarray, n_categories: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def solve(x: np.ndarray, truth: np.ndarray, n_categories: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Return weights (P, K) and bias (K,) of the regression; absent classes get a logit that never wins."""
     from sklearn.linear_model import LogisticRegression
 

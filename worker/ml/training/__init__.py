@@ -1,0 +1,1 @@
+"""Trainings, one module a task. `TRAININGS` in `registry` names them."""

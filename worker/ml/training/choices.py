@@ -1,0 +1,254 @@
+"""Choosing a backbone and the symmetries of the part by cross-validation on a subset of the labelled images.
+
+No frozen backbone always wins, so they are measured on the user's own labels, within a budget of time. What was chosen
+is written down, so that a training that is taken up again does not choose again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.catalog import BACKBONES, SYMMETRIES, BackboneCard, SymmetryCard
+from app.contracts.dataset import DatasetItem
+from app.contracts.jobs import Comparison, ComparisonRow
+from app.inference.metrics import auroc
+from worker.ml.data.extraction import FeatureExtractor
+from worker.ml.heads.linear import Whitener, cross_validate
+from worker.ml.training.reporting import Reporter
+
+MAX_SUBSET = 500
+_STRENGTHS = (1e-3, 3e-3, 1e-2)
+_N_FOLDS = 4
+_DRAWS = 300
+
+Extractors = Callable[[str], FeatureExtractor]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Cross-validated AUROC of one candidate, and its value in each bootstrap draw (the same draws for all)."""
+
+    score: float
+    draws: np.ndarray
+    seconds: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        low, high = np.nanpercentile(self.draws, [2.5, 97.5])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The images that candidates are measured on: all labelled ones, or a stratified sample of them."""
+
+    items: tuple[DatasetItem, ...]
+    truth: np.ndarray
+
+    @classmethod
+    def of(cls, items: Sequence[DatasetItem], truth: np.ndarray, seed: int) -> "Subset":
+        if len(items) <= MAX_SUBSET:
+            return cls(tuple(items), truth)
+        generator = np.random.default_rng(seed)
+        share = MAX_SUBSET / len(items)
+        picked: list[int] = []
+        for category in np.unique(truth):
+            members = np.flatnonzero(truth == category)
+            n = min(len(members), max(_N_FOLDS, round(share * len(members))))
+            picked.extend(generator.permutation(members)[:n].tolist())
+        order = np.sort(np.array(picked))
+        return cls(tuple(items[index] for index in order), truth[order])
+
+
+class Chooser:
+    """Measures candidates on one subset with one set of folds and draws, so that they differ in nothing else."""
+
+    def __init__(
+        self, subset: Subset, extractors: Extractors, *, n_categories: int, seed: int, reporter: Reporter
+    ) -> None:
+        self._subset = subset
+        self._extractors = extractors
+        self._n_categories = n_categories
+        self._seed = seed
+        self._reporter = reporter
+        n = len(subset.items)
+        self._draws = np.random.default_rng(seed).integers(0, n, size=(_DRAWS, n))
+
+    def measure(self, backbone: str, symmetry: SymmetryCard) -> Measured:
+        started = time.perf_counter()
+
+        def report(done: int, total: int) -> None:
+            self._reporter.step(0.0, f"{BACKBONES[backbone].name}, {symmetry.name.lower()}: {done} of {total} images")
+
+        extracted = self._extractors(backbone).extract(self._subset.items, symmetry.views, on_images=report)
+        readable = np.array([item.sha256 not in extracted.unreadable for item in self._subset.items])
+        items = [item for item, is_readable in zip(self._subset.items, readable, strict=True) if is_readable]
+        features = stack(extracted.vectors, items, symmetry)
+        truth = self._subset.truth[readable]
+        folds = cross_validate(
+            Whitener(features),
+            truth,
+            self._n_categories,
+            seed=self._seed,
+            n_folds=_N_FOLDS,
+            strengths=_STRENGTHS,
+            on_step=self._reporter.step,
+        )
+        logits = min(folds, key=lambda result: result.log_loss).logits
+        score = macro_auroc(truth, logits)
+        picks = self._draws % len(items) if len(items) < len(self._subset.items) else self._draws
+        draws = np.array([macro_auroc(truth[pick], logits[pick]) for pick in picks])
+        return Measured(score, draws, time.perf_counter() - started)
+
+    def backbone(self, candidates: Sequence[str], *, budget_s: float) -> tuple[str, Comparison]:
+        """Choose among backbones, the first of which is always measured.
+
+        The cheapest one that is within a standard error of the best wins: what cannot be told apart from noise is not
+        worth its time at every prediction. Source: one-standard-error rule, Breiman et al. 1984, section 3.4.3.
+        """
+        identity = SYMMETRIES["identity"]
+        measured: dict[str, Measured] = {}
+        skipped: dict[str, str] = {}
+        left_s, per_mac_s = budget_s, 0.0
+        for index, name in enumerate(candidates):
+            self._reporter.step(index / len(candidates))
+            n_missing = self._extractors(name).n_missing(self._subset.items, identity.views)
+            expected_s = per_mac_s * n_missing * BACKBONES[name].macs_m
+            if measured and expected_s > left_s:
+                skipped[name] = f"Not measured: it would take about {expected_s:.0f} s more."
+                continue
+            measured[name] = self.measure(name, identity)
+            left_s -= measured[name].seconds
+            if n_missing:
+                per_mac_s = measured[name].seconds / (n_missing * BACKBONES[name].macs_m)
+        chosen = cheapest_as_good(measured, [name for name in candidates if name in measured])
+        rows = [self._backbone_row(BACKBONES[name], measured, skipped, chosen) for name in candidates]
+        return chosen, self._comparison("backbone", rows, _backbone_reason(chosen, measured))
+
+    def symmetry(self, backbone: str, candidates: Sequence[str]) -> tuple[str, Comparison]:
+        """Choose among symmetries: the best, and the one with fewer views where two are equal."""
+        measured: dict[str, Measured] = {}
+        for index, name in enumerate(candidates):
+            self._reporter.step(index / len(candidates))
+            measured[name] = self.measure(backbone, SYMMETRIES[name])
+        chosen = max(candidates, key=lambda name: (round(measured[name].score, 4), -len(SYMMETRIES[name].views)))
+        rows = [
+            self._row(name, SYMMETRIES[name].name, measured.get(name), chosen, len(SYMMETRIES[name].views))
+            for name in candidates
+        ]
+        gain = measured[chosen].score - measured[candidates[0]].score
+        reason = (
+            f"{SYMMETRIES[chosen].name} scores highest: {gain:+.3f} against a single view."
+            if gain > 0
+            else "A single view scores as high as any pair of views, at half the time of a prediction."
+        )
+        return chosen, self._comparison("symmetry", rows, reason)
+
+    def _backbone_row(
+        self, card: BackboneCard, measured: dict[str, Measured], skipped: dict[str, str], chosen: str
+    ) -> ComparisonRow:
+        return self._row(card.id, card.name, measured.get(card.id), chosen, 1, skipped.get(card.id, ""))
+
+    @staticmethod
+    def _row(
+        name: str, shown_as: str, measured: Measured | None, chosen: str, passes: int, note: str = ""
+    ) -> ComparisonRow:
+        low, high = measured.interval if measured else (None, None)
+        return ComparisonRow(
+            id=name,
+            name=shown_as,
+            score=measured.score if measured else None,
+            low=low,
+            high=high,
+            seconds=round(measured.seconds, 2) if measured else None,
+            passes=passes,
+            is_chosen=name == chosen,
+            note=note,
+        )
+
+    def _comparison(self, what: str, rows: list[ComparisonRow], reason: str) -> Comparison:
+        return Comparison(
+            what=what,
+            metric="auroc",
+            n_images=len(self._subset.items),
+            n_folds=_N_FOLDS,
+            reason=reason,
+            rows=tuple(rows),
+        )
+
+
+def cheapest_as_good(measured: dict[str, Measured], cheapest_first: Sequence[str]) -> str:
+    """Return the cheapest candidate that is within one standard error of the best, by paired bootstrap."""
+    best = max(measured.values(), key=lambda one: one.score)
+    for name in cheapest_first:
+        standard_error = float(np.nanstd(best.draws - measured[name].draws))
+        if best.score - measured[name].score <= standard_error:
+            return name
+    return cheapest_first[0]
+
+
+def _backbone_reason(chosen: str, measured: dict[str, Measured]) -> str:
+    name = BACKBONES[chosen].name
+    best = max(measured, key=lambda other: measured[other].score)
+    if len(measured) == 1:
+        return f"{name} was the only one measured."
+    if best == chosen:
+        return f"{name} scores highest."
+    gap = measured[best].score - measured[chosen].score
+    return f"{BACKBONES[best].name} scores {gap:.3f} more, within the noise of these images; {name} is quicker."
+
+
+def stack(
+    vectors: dict[tuple[str, int], np.ndarray], items: Sequence[DatasetItem], symmetry: SymmetryCard
+) -> np.ndarray:
+    """Return features (N, D) float32 of images, averaged over the views of a symmetry."""
+    total = sum(
+        np.stack([vectors[item.sha256, view.index] for item in items]).astype(np.float32) for view in symmetry.views
+    )
+    return np.asarray(total / np.float32(len(symmetry.views)), dtype=np.float32)
+
+
+def macro_auroc(truth: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean over classes of one against the rest; with two classes it is the AUROC of the second."""
+    if logits.shape[1] == 2:
+        value = auroc(truth == 1, logits[:, 1] - logits[:, 0])
+        return np.nan if value is None else value
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = shifted / shifted.sum(axis=1, keepdims=True)
+    values = [auroc(truth == index, scores[:, index]) for index in range(logits.shape[1])]
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else np.nan
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen, and the tables that show why."""
+
+    backbone: str
+    symmetry: str
+    comparisons: tuple[Comparison, ...]
+
+
+def read_choices(path: Path, key: str) -> Choices | None:
+    """Return what an earlier attempt at the same training chose, or None."""
+    try:
+        stored = json.loads(path.read_text())
+        if stored["key"] != key:
+            return None
+        tables = tuple(Comparison.model_validate(table) for table in stored["comparisons"])
+        return Choices(stored["backbone"], stored["symmetry"], tables)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_choices(path: Path, key: str, choices: Choices) -> None:
+    """Write down what was chosen; a kill in between leaves the old file or the new one."""
+    tables = [table.model_dump(mode="json") for table in choices.comparisons]
+    content = {"key": key, "backbone": choices.backbone, "symmetry": choices.symmetry, "comparisons": tables}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)

@@ -1,0 +1,517 @@
+"""Training a classifier by feature extraction: choose, read, fit, calibrate, compose, evaluate, prove.
+
+N is the number of images, D the length of the features, K the number of classes.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.catalog import BACKBONES, SYMMETRIES, NotTrainable, SymmetryCard
+from app.catalog.backbones import AUTO_BACKBONES
+from app.catalog.symmetries import AUTO_SYMMETRIES
+from app.contracts.bundle import (
+    MANIFEST_NAME,
+    MODEL_NAME,
+    BundleManifest,
+    DecisionRule,
+    Lineage,
+    ParityCheck,
+    Precision,
+    Preprocessing,
+)
+from app.contracts.dataset import Dataset, DatasetItem
+from app.contracts.jobs import Comparison, TrainSpec
+from app.contracts.predictions import ImagePrediction
+from app.contracts.tasks import Split
+from app.inference.bundle import Bundle, read_bundle
+from app.inference.decision import decide_many, good_index
+from app.inference.engine import LoadedModel
+from app.inference.metrics import Estimate, SplitMetrics, evaluate
+from app.inference.sessions.openvino import OpenVinoSession
+from app.inference.threshold import choose_rule
+from worker.ml.backbones.export import exported
+from worker.ml.data.extraction import Extracted, FeatureExtractor, OpenImage
+from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
+from worker.ml.exporters.classification import compose
+from worker.ml.heads.linear import (
+    CrossValidation,
+    LinearHead,
+    Whitener,
+    cross_validate,
+    fit,
+    fit_temperature,
+    softmax,
+    solve,
+    stratified_folds,
+)
+from worker.ml.training.choices import (
+    Choices,
+    Chooser,
+    Subset,
+    macro_auroc,
+    read_choices,
+    stack,
+    write_choices,
+)
+from worker.ml.training.reporting import OnEvent, Reporter
+
+_COMPARE_BUDGET_S = 20.0
+_COMPARE_SHARE = 0.25
+_MIN_DEV = 60
+_MIN_DEV_EACH = 10
+_N_PARITY = 32
+_LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a training leaves: a proven bundle on disk, and all that is said of it.
+
+    `tables` are for people, keyed `backbones`, `symmetries` and `regularisation`; `metrics` are of the default
+    threshold, by split. `predictions` hold a row for every image that could be read, labelled or not.
+    """
+
+    bundle_dir: Path
+    manifest: BundleManifest
+    metrics: dict[str, SplitMetrics]
+    tables: dict[str, Any]
+    predictions: tuple[ImagePrediction, ...]
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Fitted:
+    """A head with everything that was chosen after it."""
+
+    head: LinearHead
+    temperature: float
+    decision: DecisionRule
+    cross_validation: list[CrossValidation]
+    strength: float
+    feature_mean: np.ndarray
+
+
+def train_classification(
+    spec: TrainSpec,
+    dataset: Dataset,
+    *,
+    open_image: OpenImage,
+    cache_dir: Path,
+    work_dir: Path,
+    on_event: OnEvent,
+    precision: Precision = "bf16",
+    dataset_version_id: int | None = None,
+    code_version: str = "",
+    created_by: str | None = None,
+) -> TrainedModel:
+    """Train a classifier on a frozen dataset and leave a proven bundle in `work_dir / "bundle"`.
+
+    The same spec, dataset, machine and library versions give the same weights. A second call with the same `work_dir`
+    goes on where the first was interrupted: features are kept as they are computed, and choices once they are made.
+
+    Args:
+        spec: What a person chose; checked against the catalog before.
+        dataset: Classes, labelled images with splits, and images that are only predicted.
+        open_image: Returns the bytes, or the file, of an image. Called from several threads.
+        cache_dir: Kept between trainings: exported backbones and features.
+        work_dir: This training's own folder.
+        on_event: Receives progress, points and log lines; may raise to stop.
+        precision: Arithmetic of the backbone; `bf16` falls back to `f32` on a CPU without it.
+        dataset_version_id: For the lineage.
+        code_version: For the lineage.
+        created_by: For the lineage.
+
+    Raises:
+        NotTrainable: Fewer than two classes have readable training images.
+        ParityFailed: The finished bundle disagrees with the features it was fitted on.
+    """
+    training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
+    return training.run(dataset_version_id=dataset_version_id, code_version=code_version, created_by=created_by)
+
+
+class _Training:
+    """One run. Its methods are its stages, in order."""
+
+    def __init__(
+        self,
+        spec: TrainSpec,
+        dataset: Dataset,
+        open_image: OpenImage,
+        cache_dir: Path,
+        work_dir: Path,
+        reporter: Reporter,
+        precision: Precision,
+    ) -> None:
+        self.spec = spec
+        self.dataset = dataset
+        self.open_image = open_image
+        self.cache_dir = cache_dir
+        self.work_dir = work_dir
+        self.reporter = reporter
+        self.precision = precision
+        self.index_of = {category.id: index for index, category in enumerate(dataset.categories)}
+        self.labelled = [item for item in dataset.items if item.category_id in self.index_of]
+        self._extractors: dict[str, FeatureExtractor] = {}
+
+    def run(self, *, dataset_version_id: int | None, code_version: str, created_by: str | None) -> TrainedModel:
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        self._check(self._train_items())
+        choices = self._choose()
+        symmetry = SYMMETRIES[choices.symmetry]
+        extracted = self._extract(choices.backbone, symmetry)
+        items = [item for item in self.labelled if item.sha256 not in extracted.unreadable]
+        self._check([item for item in items if item.split is Split.TRAIN])
+        features = stack(extracted.vectors, items, symmetry)
+        truth = self._truth(items)
+        fitted = self._fit(items, features, truth)
+        lineage = self._lineage(choices, dataset_version_id, code_version, created_by)
+        bundle = self._compose(choices.backbone, symmetry, fitted, lineage)
+        model = LoadedModel(bundle, OpenVinoSession(bundle))
+        predictions, metrics = self._evaluate(model, items, features, truth, extracted, symmetry)
+        bundle = self._prove(model, items, predictions)
+        self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
+        tables = {_KEYS[table.what]: _as_table(table) for table in choices.comparisons}
+        tables["regularisation"] = _strength_table(fitted)
+        unreadable = {item.image_id: why for item in self._all() if (why := extracted.unreadable.get(item.sha256))}
+        return TrainedModel(bundle.directory, bundle.manifest, metrics, tables, predictions, unreadable)
+
+    # Choosing
+
+    def _choose(self) -> Choices:
+        self.reporter.begin("Comparison", until=0.3)
+        path = self.work_dir / "choices.json"
+        facts = (self.spec.model_dump_json(exclude={"name"}), self.dataset.content_hash(), self.precision)
+        key = hashlib.sha256(repr(facts).encode()).hexdigest()
+        earlier = read_choices(path, key)
+        if earlier is not None:
+            self.reporter.log("Going on with the backbone and the symmetries that were chosen before.")
+            return earlier
+        items = self._train_items()
+        chooser = Chooser(
+            Subset.of(items, self._truth(items), self.spec.seed),
+            self._extractor,
+            n_categories=len(self.dataset.categories),
+            seed=self.spec.seed,
+            reporter=self.reporter,
+        )
+        comparisons: list[Comparison] = []
+        backbone, symmetry = self.spec.backbone, self.spec.symmetry
+        if backbone == "auto":
+            budget_s = min(_COMPARE_BUDGET_S, _COMPARE_SHARE * (self.spec.time_budget_s or np.inf))
+            backbone, table = chooser.backbone(AUTO_BACKBONES, budget_s=budget_s)
+            comparisons.append(table)
+        if symmetry == "auto":
+            symmetry, table = chooser.symmetry(backbone, self._auto_symmetries())
+            comparisons.append(table)
+        for table in comparisons:
+            self.reporter.log(f"{table.what.capitalize()}: {table.reason}")
+        choices = Choices(backbone, symmetry, tuple(comparisons))
+        write_choices(path, key, choices)
+        return choices
+
+    def _auto_symmetries(self) -> Sequence[str]:
+        """Quarter turns make no sense where letterboxing leaves borders on two sides only."""
+        return [name for name in AUTO_SYMMETRIES if self._resize() == "stretch" or name != "rot90"]
+
+    # Features
+
+    def _extract(self, backbone: str, symmetry: SymmetryCard) -> Extracted:
+        self.reporter.begin("Features", until=0.75, message="Reading images")
+
+        def report(done: int, total: int) -> None:
+            self.reporter.step(done / total, f"{done:,} of {total:,} images")
+
+        extracted = self._extractor(backbone).extract(self._all(), symmetry.views, on_images=report)
+        if extracted.n_computed:
+            rate = extracted.n_computed / max(extracted.seconds, 1e-9)
+            self.reporter.log(f"Computed {extracted.n_computed:,} feature vectors, {rate:.0f} a second.")
+        else:
+            self.reporter.log("All features were there from an earlier training.")
+        names = {item.sha256: item.image_id for item in self._all()}
+        for sha256, why in extracted.unreadable.items():
+            self.reporter.log(f"Image {names[sha256]} was left out: {why}", is_warning=True)
+        return extracted
+
+    def _extractor(self, backbone: str) -> FeatureExtractor:
+        if backbone not in self._extractors:
+            self.reporter.step(0.0, f"Preparing {BACKBONES[backbone].name}")
+            preprocessing = self._preprocessing(backbone)
+            graph = exported(BACKBONES[backbone], image_size_px=preprocessing.width_px, cache_dir=self.cache_dir)
+            self._extractors[backbone] = FeatureExtractor(
+                graph, preprocessing, precision=self.precision, cache_dir=self.cache_dir, open_image=self.open_image
+            )
+        return self._extractors[backbone]
+
+    def _preprocessing(self, backbone: str) -> Preprocessing:
+        card = BACKBONES[backbone]
+        side = self.spec.image_size_px or card.input_px
+        return Preprocessing(
+            width_px=side, height_px=side, resize=self._resize(), resample=card.resample, mean=card.mean, std=card.std
+        )
+
+    def _resize(self) -> str:
+        """Stretch where the images are nearly square; a long part squashed to a square loses its shape."""
+        if self.spec.resize != "auto":
+            return self.spec.resize
+        ratios = [max(i.width_px, i.height_px) / max(1, min(i.width_px, i.height_px)) for i in self.labelled]
+        return "letterbox" if ratios and float(np.median(ratios)) > 2.0 else "stretch"
+
+    # Fitting
+
+    def _fit(self, items: Sequence[DatasetItem], features: np.ndarray, truth: np.ndarray) -> _Fitted:
+        self.reporter.begin("Fitting", until=0.85, message="Choosing the regularisation")
+        is_train = np.array([item.split is Split.TRAIN for item in items])
+        x, y, k = features[is_train], truth[is_train], len(self.dataset.categories)
+        whitener = Whitener(x)
+        self.reporter.step(0.2)
+        results = cross_validate(whitener, y, k, seed=self.spec.seed, on_step=lambda: self.reporter.step(0.4))
+        best = min(results, key=lambda result: result.log_loss)
+        for result in results:
+            self.reporter.point("cross_validated_auroc", np.log10(result.strength), macro_auroc(y, result.logits))
+        self._learning_curve(whitener, y, best)
+        head = fit(whitener, y, k, best.strength)
+        self.reporter.step(0.8, "Calibrating")
+        is_dev = np.array([item.split is Split.DEV for item in items])
+        temperature, decision = self._calibrate(head, features[is_dev], truth[is_dev], best, y)
+        mean = x.mean(axis=0, dtype=np.float64)
+        return _Fitted(head, temperature, decision, results, best.strength, mean)
+
+    def _calibrate(
+        self, head: LinearHead, dev: np.ndarray, dev_truth: np.ndarray, best: CrossValidation, y: np.ndarray
+    ) -> tuple[float, DecisionRule]:
+        """Choose temperature and threshold on dev, or where dev is small on images as their fold saw them."""
+        counts = np.bincount(dev_truth, minlength=1)
+        is_enough = len(dev) >= _MIN_DEV and len(counts[counts > 0]) > 1 and counts[counts > 0].min() >= _MIN_DEV_EACH
+        if is_enough:
+            logits, truth, measured_on = head.logits(dev), dev_truth, "the dev images"
+        else:
+            logits, truth, measured_on = (
+                best.logits,
+                y,
+                "the training images, each judged by a model that had not seen it",
+            )
+        temperature = fit_temperature(logits, truth)
+        scores = softmax(logits / temperature)
+        return temperature, choose_rule(truth, scores, self.dataset.categories, measured_on=measured_on)
+
+    def _learning_curve(self, whitener: Whitener, y: np.ndarray, best: CrossValidation) -> None:
+        """Say how the score grows with labels, on the first fold: does labelling more still pay?"""
+        folds = stratified_folds(y, 5, self.spec.seed)
+        if len(folds) < 3 or len(y) < 40:
+            return
+        held_out, k = folds[0], len(self.dataset.categories)
+        for n_parts in range(1, len(folds)):
+            self.reporter.step(0.6)
+            rest = np.concatenate(folds[1 : n_parts + 1])
+            head_x, head_y = whitener.coordinates[rest], y[rest]
+            if len(np.unique(head_y)) < 2:
+                continue
+            value = macro_auroc(y[held_out], _held_out_logits(head_x, head_y, whitener.coordinates[held_out], k, best))
+            if not np.isnan(value):
+                self.reporter.point("auroc_by_share_of_labels", n_parts / (len(folds) - 1), value)
+
+    # Bundle
+
+    def _compose(self, backbone: str, symmetry: SymmetryCard, fitted: _Fitted, lineage: Lineage) -> Bundle:
+        self.reporter.begin("Evaluation", until=0.95, message="Composing the model")
+        directory = self.work_dir / "bundle"
+        directory.mkdir(exist_ok=True)
+        (directory / MANIFEST_NAME).unlink(missing_ok=True)  # while it is missing, the bundle is not whole
+        extractor = self._extractor(backbone)
+        path = directory / MODEL_NAME
+        head = fitted.head.cooled(fitted.temperature)
+        compose(extractor.backbone, symmetry.views, head, fitted.feature_mean, path)
+        manifest = BundleManifest(
+            task=self.dataset.task,
+            name=self.spec.name or "",
+            categories=self.dataset.categories,
+            preprocessing=extractor.preprocessing,
+            decision=fitted.decision,
+            temperature=fitted.temperature,
+            feature_dim=extractor.backbone.layout.dim,
+            model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            precision=extractor.precision,
+            views=tuple(view.index for view in symmetry.views),
+            lineage=lineage,
+        )
+        _write_manifest(directory, manifest)
+        return read_bundle(directory)
+
+    def _lineage(
+        self, choices: Choices, dataset_version_id: int | None, code_version: str, created_by: str | None
+    ) -> Lineage:
+        return Lineage(
+            dataset_version_id=dataset_version_id,
+            dataset_hash=self.dataset.content_hash(),
+            backbone=choices.backbone,
+            backbone_sha256=BACKBONES[choices.backbone].weights_sha256,
+            method=self.spec.method,
+            head=self.spec.head,
+            symmetry=choices.symmetry,
+            seed=self.spec.seed,
+            code_version=code_version,
+            libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_by=created_by,
+        )
+
+    # Evaluation
+
+    def _evaluate(
+        self,
+        model: LoadedModel,
+        items: Sequence[DatasetItem],
+        features: np.ndarray,
+        truth: np.ndarray,
+        extracted: Extracted,
+        symmetry: SymmetryCard,
+    ) -> tuple[tuple[ImagePrediction, ...], dict[str, SplitMetrics]]:
+        self.reporter.step(0.3, "Evaluating")
+        scores = model.session.scores(features).astype(np.float64)
+        categories = self.dataset.categories
+        predictions = [
+            ImagePrediction(
+                image_id=item.image_id, split=item.split, true_category_id=item.category_id, scores=tuple(row)
+            )
+            for item, row in zip(items, scores.tolist(), strict=True)
+        ]
+        others = [item for item in self.dataset.unlabelled if item.sha256 not in extracted.unreadable]
+        if others:
+            rows = model.session.scores(stack(extracted.vectors, others, symmetry)).astype(np.float64)
+            predictions += [
+                ImagePrediction(image_id=item.image_id, split=None, true_category_id=None, scores=tuple(row))
+                for item, row in zip(others, rows.tolist(), strict=True)
+            ]
+        metrics = {}
+        for split in Split:
+            members = np.array([item.split is split for item in items], dtype=bool)
+            self.reporter.step(0.6)
+            if members.any():
+                metrics[split.value] = measure(truth[members], scores[members], model.manifest, seed=self.spec.seed)
+        self._say_results(metrics, categories)
+        return tuple(predictions), metrics
+
+    def _say_results(self, metrics: dict[str, SplitMetrics], categories: Sequence[object]) -> None:
+        for split, measured in metrics.items():
+            self.reporter.log(
+                f"{split}: accuracy {_shown(measured.accuracy)}, F1 {_shown(measured.f1)}, "
+                f"AUROC {_shown(measured.auroc)} on {measured.n:,} images of {len(categories)} classes."
+            )
+
+    def _prove(
+        self, model: LoadedModel, items: Sequence[DatasetItem], predictions: Sequence[ImagePrediction]
+    ) -> Bundle:
+        """Run a sample end to end through the finished file, in its own precision and in f32, and seal the manifest."""
+        self.reporter.step(0.8, "Checking the finished model")
+        held_out = [index for index, item in enumerate(items) if item.split is not Split.TRAIN]
+        pool = np.array(held_out or range(len(items)))
+        picked = np.random.default_rng(self.spec.seed).permutation(pool)[:_N_PARITY]
+        pictures = [self.open_image(items[index]) for index in picked]
+        expected = np.array([predictions[index].scores for index in picked])
+        check = check_parity(model, pictures, expected)
+        if not is_proven(check, model.manifest.precision):
+            raise ParityFailed(check, model.bundle.directory)
+        others: tuple[ParityCheck, ...] = ()
+        if model.manifest.precision != "f32":
+            self.reporter.step(0.9)
+            plain = LoadedModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
+            others = (check_parity(plain, pictures, expected),)
+        manifest = model.manifest.model_copy(update={"parity": check, "parity_other": others})
+        _write_manifest(model.bundle.directory, manifest)
+        return Bundle(model.bundle.directory, manifest)
+
+    # Small things
+
+    def _all(self) -> list[DatasetItem]:
+        return [*self.labelled, *self.dataset.unlabelled]
+
+    def _train_items(self) -> list[DatasetItem]:
+        return [item for item in self.labelled if item.split is Split.TRAIN]
+
+    def _truth(self, items: Sequence[DatasetItem]) -> np.ndarray:
+        return np.array([self.index_of[item.category_id] for item in items], dtype=np.int64)
+
+    def _check(self, items: Sequence[DatasetItem]) -> None:
+        counts = Counter(item.category_id for item in items)
+        if len(counts) < 2 or min(counts.values()) < 2:
+            raise NotTrainable(
+                "At least two classes with two readable training images each are needed. Label more images, or move "
+                "some to the train split."
+            )
+
+
+_KEYS = {"backbone": "backbones", "symmetry": "symmetries"}
+
+
+def measure(truth: np.ndarray, scores: np.ndarray, manifest: BundleManifest, *, seed: int = 0) -> SplitMetrics:
+    """Return the metrics of one split at the manifest's own threshold."""
+    rule, categories = manifest.decision, manifest.categories
+    called, unsure = decide_many(scores, rule.kind, categories, rule.threshold)
+    good = good_index(categories) if rule.kind == "ng" else None
+    return evaluate(
+        truth,
+        scores,
+        called,
+        category_ids=[category.id for category in categories],
+        positive_score=None if good is None else 1.0 - scores[:, good],
+        is_positive=None if good is None else truth != good,
+        n_unsure=int(unsure.sum()),
+        seed=seed,
+    )
+
+
+def _held_out_logits(
+    x: np.ndarray, y: np.ndarray, held_out: np.ndarray, n_categories: int, best: CrossValidation
+) -> np.ndarray:
+    weight, bias = solve(x, y, n_categories, best.strength)
+    return held_out @ weight + bias
+
+
+def _write_manifest(directory: Path, manifest: BundleManifest) -> None:
+    partial = directory / f"{MANIFEST_NAME}.partial"
+    partial.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2))
+    partial.replace(directory / MANIFEST_NAME)
+
+
+def _as_table(table: Comparison) -> dict[str, Any]:
+    rows = [
+        {
+            "name": row.name,
+            "auroc": {"value": row.score, "low": row.low, "high": row.high},
+            "seconds": row.seconds,
+            "passes": row.passes,
+            "note": row.note,
+            "is_chosen": row.is_chosen,
+        }
+        for row in table.rows
+    ]
+    note = f"{table.reason} Cross-validated in {table.n_folds} folds on {table.n_images:,} labelled images."
+    return {"note": note, "rows": rows}
+
+
+def _strength_table(fitted: _Fitted) -> dict[str, Any]:
+    rows = [
+        {
+            "strength": result.strength,
+            "log_loss": result.log_loss,
+            "temperature": result.temperature,
+            "is_chosen": result.strength == fitted.strength,
+        }
+        for result in fitted.cross_validation
+    ]
+    return {"note": "The lowest cross-validated log-loss after calibration wins; smaller is simpler.", "rows": rows}
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.low is None:
+        return "–"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -1,0 +1,42 @@
+"""What a training says while it runs."""
+
+import time
+from collections.abc import Callable
+
+from app.contracts.jobs import JobEventPayload, LogLine, MetricPoint, Progress
+
+OnEvent = Callable[[JobEventPayload], None]
+"""Receives what happens. May raise, to stop the training at that point."""
+
+_EVERY_S = 0.25
+
+
+class Reporter:
+    """Turns stages, each with its share of the whole, into a progress that never falls."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._stage = ""
+        self._start = self._end = self._fraction = 0.0
+        self._said_at = 0.0
+
+    def begin(self, stage: str, *, until: float, message: str = "") -> None:
+        """Enter a stage that ends at `until` of the whole, in [0, 1]."""
+        self._stage, self._start, self._end = stage, self._fraction, max(until, self._fraction)
+        self._say(self._start, message)
+
+    def step(self, share: float = 0.0, message: str = "") -> None:
+        """Say that `share` in [0, 1] of the stage is done; at most four times a second anything is sent."""
+        if time.monotonic() - self._said_at >= _EVERY_S:
+            self._say(self._start + (self._end - self._start) * min(1.0, max(0.0, share)), message)
+
+    def log(self, text: str, *, is_warning: bool = False) -> None:
+        self._on_event(LogLine(text=text, level="warning" if is_warning else "info"))
+
+    def point(self, name: str, x: float, y: float, series: str = "") -> None:
+        self._on_event(MetricPoint(name=name, x=x, y=y, series=series))
+
+    def _say(self, fraction: float, message: str) -> None:
+        self._fraction = max(self._fraction, min(1.0, fraction))
+        self._said_at = time.monotonic()
+        self._on_event(Progress(stage=self._stage, fraction=self._fraction, message=message))
