@@ -14,6 +14,7 @@ from sqlalchemy import (
     literal,
     null,
     or_,
+    select,
     true,
     tuple_,
 )
@@ -76,6 +77,11 @@ def where(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> list[
     if wanted.text:
         found.append(Image.name.icontains(wanted.text, autoescape=True))
     return found
+
+
+def select_ids(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select[tuple[int]]:
+    """Return the query for the ids of all images that match: what “all that match” stands for."""
+    return with_prediction(select(Image.id).where(*where(project_id, wanted, model)), wanted, model)
 
 
 def _label_conditions(wanted: ImageFilter, model: ModelRef | None) -> list[ColumnElement[bool]]:

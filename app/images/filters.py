@@ -4,7 +4,7 @@ Every name and value comes from a list of what is allowed; nothing of an address
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -89,7 +89,7 @@ class ImageFilter:
         found += [("wrong", "1")] if self.is_wrong else []
         found += [("unsure", "1")] if self.is_unsure else []
         found += [("model", str(self.model_id))] if self.model_id else []
-        found += [("meta", f"{field_id}:{value}") for field_id, value in self.metadata]
+        found += [(f"{_METADATA}{field_id}", value) for field_id, value in self.metadata]
         found += [("q", self.text)] if self.text else []
         found += [("sort", self.sort.value)] if self.sort is not Sort.NEWEST else []
         found += [("since", f"{self.since.timestamp():.6f}")] if self.since else []
@@ -115,8 +115,8 @@ class ImageFilter:
 
 
 _SINGLE = frozenset({"labelled", "wrong", "unsure", "model", "q", "sort", "since"})
-PARAMETERS = (*_SINGLE, "class", "split", "tag", "predicted", "meta")
-assert len(PARAMETERS) == len(fields(ImageFilter)) - 1  # `class` fills two fields
+_MULTIPLE = frozenset({"class", "split", "tag", "predicted"})
+_METADATA = "meta."  # and the id of the field: `meta.3=lot 7`
 
 
 def parse_filter(pairs: Iterable[tuple[str, str]]) -> ImageFilter:
@@ -128,12 +128,19 @@ def parse_filter(pairs: Iterable[tuple[str, str]]) -> ImageFilter:
         Invalid: A parameter has a value that it cannot have.
     """
     values: dict[str, list[str]] = {}
+    metadata: set[tuple[int, str]] = set()
     for name, value in pairs:
-        if name in PARAMETERS and value.strip():
+        if not value.strip():
+            continue
+        if name in _SINGLE or name in _MULTIPLE:
             values.setdefault(name, []).append(value.strip())
+        elif name.startswith(_METADATA):
+            metadata.add(_metadata(name, value.strip()))
     for name, given in values.items():
         if len(given) > (1 if name in _SINGLE else MAX_VALUES):
             raise _invalid(name)
+    if len(metadata) > MAX_VALUES:
+        raise _invalid(_METADATA)
     classes = values.get("class", [])
     splits = values.get("split", [])
     if not _SPLITS.issuperset(splits):
@@ -148,7 +155,7 @@ def parse_filter(pairs: Iterable[tuple[str, str]]) -> ImageFilter:
         is_wrong=_choice("wrong", values, {"1": True}, default=False),
         is_unsure=_choice("unsure", values, {"1": True}, default=False),
         model_id=_model_id(values),
-        metadata=tuple(sorted({_metadata(one) for one in values.get("meta", [])})),
+        metadata=tuple(sorted(metadata)),
         text=_text(values),
         sort=_choice("sort", values, {sort.value: sort for sort in Sort}, Sort.NEWEST),
         since=_since(values),
@@ -184,11 +191,10 @@ def _model_id(values: dict[str, list[str]]) -> UUID | None:
         raise _invalid("model") from error
 
 
-def _metadata(given: str) -> tuple[int, str]:
-    field_id, separator, value = given.partition(":")
-    if not separator or not value or len(value) > MAX_TEXT or "\0" in value:
-        raise _invalid("meta")
-    return _id("meta", field_id), value
+def _metadata(name: str, value: str) -> tuple[int, str]:
+    if len(value) > MAX_TEXT or "\0" in value:
+        raise _invalid(name[:MAX_TEXT])
+    return _id(name[:MAX_TEXT], name.removeprefix(_METADATA)), value
 
 
 def _text(values: dict[str, list[str]]) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.pagination import Page, encode_cursor
+from app.db.base import Json
 from app.db.tables import Image, ImageMetadata, ImageTag, Prediction, User
 from app.images import conditions
 from app.images.filters import ImageFilter, Sort
@@ -99,12 +100,6 @@ def list_images(
     if len(rows) <= limit:
         return Page(items, None)
     return Page(items, encode_cursor(*items[-1].place(wanted.sort, model)))
-
-
-def list_ids(session: Session, project_id: int, wanted: ImageFilter, *, model: ModelRef | None) -> list[int]:
-    """Return the ids of all images that match, in ascending order: what “select all that match” stands for."""
-    query = select(Image.id).where(*conditions.where(project_id, wanted, model)).order_by(Image.id)
-    return list(session.scalars(conditions.with_prediction(query, wanted, model)))
 
 
 def count_images(
@@ -300,10 +295,23 @@ def get_image(session: Session, project_id: int, image_id: int, *, model: ModelR
 
 def get_extras(session: Session, image_id: int) -> tuple[list[int], dict[int, Any]]:
     """Return the tags and the metadata of an image: tag ids, and {field id: value}."""
-    tags = select(ImageTag.tag_id.label("key"), null().label("value")).where(ImageTag.image_id == image_id)
-    tag_ids = [row.key for row in session.execute(tags.order_by(ImageTag.tag_id))]
-    values = select(ImageMetadata.field_id, ImageMetadata.value).where(ImageMetadata.image_id == image_id)
-    return tag_ids, {row.field_id: row.value.get("v") for row in session.execute(values)}
+    values = select(literal("meta").label("kind"), ImageMetadata.field_id.label("key"), ImageMetadata.value)
+    tags = select(literal("tag"), ImageTag.tag_id, cast(null(), Json))
+    rows = session.execute(
+        union_all(values.where(ImageMetadata.image_id == image_id), tags.where(ImageTag.image_id == image_id))
+    ).all()
+    tag_ids = sorted(row.key for row in rows if row.kind == "tag")
+    return tag_ids, {row.key: row.value.get("v") for row in rows if row.kind == "meta"}
+
+
+def count_by_class(session: Session, project_id: int) -> dict[int | None, int]:
+    """Return how many images carry each class; None stands for those without one."""
+    query = (
+        select(Image.category_id, func.count())
+        .where(Image.project_id == project_id, Image.deleted_at.is_(None))
+        .group_by(Image.category_id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
 
 
 # --- details ---------------------------------------------------------------------------------------------------------

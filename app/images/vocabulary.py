@@ -43,6 +43,7 @@ class ModelRef:
     name: str
     rule: str
     threshold: float
+    has_heat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,17 @@ def load(session: Session, project_id: int, *, model_id: UUID | None = None) -> 
     rows = session.execute(
         union_all(_classes(project_id), _tags(project_id), _fields(project_id), _model(project_id, model_id))
     ).all()
-    of_kind = {kind: sorted(row for row in rows if row.kind == kind) for kind in ("class", "tag", "field", "model")}
+    of_kind = {
+        kind: sorted((row for row in rows if row.kind == kind), key=lambda row: (row.place, row.name))
+        for kind in ("class", "tag", "field", "model")
+    }
     if model_id is not None and not of_kind["model"]:
         raise NotFound("This project has no such model.")
     return Vocabulary(
         classes=tuple(ClassRef(int(r.key), r.name, r.hint, bool(r.flag), r.note) for r in of_kind["class"]),
         tags=tuple(TagRef(int(r.key), r.name, r.hint) for r in of_kind["tag"]),
         fields=tuple(FieldRef(int(r.key), r.name, r.hint) for r in of_kind["field"]),
-        model=next((ModelRef(UUID(r.key), r.name, r.hint, r.number) for r in of_kind["model"]), None),
+        model=next((ModelRef(UUID(r.key), r.name, r.hint, r.number, bool(r.note)) for r in of_kind["model"]), None),
     )
 
 
@@ -142,5 +146,5 @@ def _model(project_id: int, model_id: UUID | None) -> Select:
         newest.c.manifest[("decision", "kind")].as_string(),
         cast(literal(value=False), Boolean),
         cast(newest.c.threshold, Float),
-        cast(literal(""), Text),
+        newest.c.manifest["heat_name"].as_string(),
     )

@@ -1,0 +1,360 @@
+"""What the Data screen changes: many images by the bar below the grid, one image in the panel beside it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.accounts.permissions import Action, Actor
+from app.annotations import service as annotation_service
+from app.core.errors import Invalid, StaleVersion
+from app.db.tables import Image, Project
+from app.db.visibility import WITH_DELETED
+from app.images import conditions, views, vocabulary
+from app.images import metadata as image_metadata
+from app.images import service as image_service
+from app.images.filters import ImageFilter, parse_filter
+from app.images.service import Selection
+from app.images.views import Links
+from app.images.vocabulary import Vocabulary
+from app.projects import service as project_service
+from app.web.deps import SessionDep, page_actor
+from app.web.problems import wants_partial
+from app.web.rendering import render
+
+router = APIRouter(prefix="/projects/{project_id}", include_in_schema=False)
+
+Labeler = Annotated[Actor, Depends(page_actor(Action.LABEL))]
+Editor = Annotated[Actor, Depends(page_actor(Action.EDIT))]
+Deleter = Annotated[Actor, Depends(page_actor(Action.DELETE))]
+ImageIds = Annotated[list[int] | None, Form()]
+Everything = Annotated[bool, Form()]
+OpenImage = Annotated[int | None, Query(alias="image")]
+
+
+# --- many images -----------------------------------------------------------------------------------------------------
+
+
+@router.post("/bulk/class", name="images.bulk_class")
+def bulk_class(
+    request: Request,
+    actor: Labeler,
+    session: SessionDep,
+    project_id: int,
+    category_id: Annotated[str, Form(max_length=12)] = "",
+    image_id: ImageIds = None,
+    everything: Everything = False,
+) -> Response:
+    """Give the selected images a class, or none with an empty `category_id`."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    chosen = _optional_id(category_id)
+    n, event_id = annotation_service.bulk_set_class(
+        session, actor=actor, project_id=project_id, selection=bulk.selection, category_id=chosen
+    )
+    found = bulk.words.find_class(chosen)
+    what = f"{_images(n)} labelled {found.name}" if found else f"The class was taken from {_images(n)}"
+    return bulk.answer(what if n else "Nothing to change: they carry this class already", undo={"labels": event_id})
+
+
+@router.post("/bulk/split", name="images.bulk_split")
+def bulk_split(
+    request: Request,
+    actor: Editor,
+    session: SessionDep,
+    project_id: int,
+    split: Annotated[str, Form(max_length=5)] = "",
+    image_id: ImageIds = None,
+    everything: Everything = False,
+) -> Response:
+    """Put the selected images into a split, or out of all with an empty `split`."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    n = image_service.set_split(
+        session, actor=actor, project_id=project_id, selection=bulk.selection, split=split or None
+    )
+    return bulk.answer(f"{_images(n)} moved to {split}" if split else f"{_images(n)} taken out of the splits")
+
+
+@router.post("/bulk/tag", name="images.bulk_tag")
+def bulk_tag(
+    request: Request,
+    actor: Labeler,
+    session: SessionDep,
+    project_id: int,
+    tag: Annotated[str, Form(max_length=1000)],
+    image_id: ImageIds = None,
+    everything: Everything = False,
+    remove: Annotated[bool, Form()] = False,
+) -> Response:
+    """Give the selected images a tag by its name, or take it from them."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    name = project_service.required_name(tag)
+    if remove:
+        known = [one.id for one in bulk.words.tags if one.name == name]
+        n = image_service.remove_tags(
+            session, actor=actor, project_id=project_id, selection=bulk.selection, tag_ids=known
+        )
+        return bulk.answer(f"The tag {name} was taken from {_images(n)}")
+    image_service.add_tags(session, actor=actor, project_id=project_id, selection=bulk.selection, names=[name])
+    return bulk.answer(f"Tagged {name}", is_vocabulary_old=True)
+
+
+@router.post("/bulk/delete", name="images.bulk_delete")
+def bulk_delete(
+    request: Request,
+    actor: Deleter,
+    session: SessionDep,
+    project_id: int,
+    image_id: ImageIds = None,
+    everything: Everything = False,
+) -> Response:
+    """Delete the selected images; the answer offers to bring them back."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    one_id = bulk.first_id()
+    n = image_service.delete_images(session, actor=actor, project_id=project_id, selection=bulk.selection)
+    moment = session.scalar(select(Image.deleted_at).where(Image.id == one_id), execution_options=WITH_DELETED)
+    return bulk.answer(f"{_images(n)} deleted", undo={"deleted": moment.isoformat() if moment else None})
+
+
+@router.post("/bulk/undo/labels", name="images.undo_labels")
+def undo_labels(
+    request: Request, actor: Labeler, session: SessionDep, project_id: int, change: Annotated[int, Form()]
+) -> Response:
+    """Give the images of one bulk change back the classes that they had."""
+    bulk = BulkChange(request, session, actor, project_id, [], everything=True)
+    n = annotation_service.undo_bulk(session, actor=actor, project_id=project_id, event_id=change)
+    return bulk.answer(f"{_images(n)} as before")
+
+
+@router.post("/bulk/undo/deleted", name="images.undo_deleted")
+def undo_deleted(
+    request: Request, actor: Deleter, session: SessionDep, project_id: int, change: Annotated[datetime, Form()]
+) -> Response:
+    """Bring back the images that were deleted together at this moment."""
+    bulk = BulkChange(request, session, actor, project_id, [], everything=True)
+    moment = change if change.tzinfo else change.replace(tzinfo=UTC)
+    gone = list(
+        session.scalars(
+            select(Image.id).where(Image.project_id == project_id, Image.deleted_at == moment).order_by(Image.id),
+            execution_options=WITH_DELETED,
+        )
+    )
+    n = sum(
+        image_service.restore_images(
+            session, actor=actor, project_id=project_id, image_ids=gone[start : start + image_service.MAX_IDS]
+        )
+        for start in range(0, len(gone), image_service.MAX_IDS)
+    )
+    return bulk.answer(f"{_images(n)} brought back" if n else "Nothing to bring back")
+
+
+class BulkChange:
+    """One change of many images: what is selected, and the screen that answers it.
+
+    The filter comes from the address that was posted to, so the answer shows the same view, and “all that match” means
+    exactly the images that the person was looking at.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        session: Session,
+        actor: Actor,
+        project_id: int,
+        image_ids: list[int] | None,
+        everything: bool,
+    ) -> None:
+        self._request, self._session, self._actor = request, session, actor
+        self._project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+        self._wanted = parse_filter(request.query_params.multi_items())
+        self.words: Vocabulary = vocabulary.load(session, project_id, model_id=self._wanted.model_id)
+        if not everything and not image_ids:
+            raise Invalid("Select some images first.")
+        self.selection: Selection = (
+            conditions.select_ids(project_id, self._wanted, self.words.model) if everything else (image_ids or [])
+        )
+
+    def first_id(self) -> int | None:
+        if isinstance(self.selection, list):
+            return self.selection[0]
+        return self._session.scalar(self.selection.limit(1))  # type: ignore[union-attr]  # a query here
+
+    def answer(self, text: str, *, undo: dict[str, object] | None = None, is_vocabulary_old: bool = False) -> Response:
+        """Answer with the screen as it is now, and a message that may offer to undo."""
+        links = Links.of(self._request, self._project.id)
+        if not wants_partial(self._request):
+            return RedirectResponse(links.data(self._wanted), status_code=303)
+        words = None if is_vocabulary_old else self.words
+        browse = views.load_browse(self._request, self._session, self._project, self._wanted, words=words)
+        kind, change = next(iter((undo or {}).items()), (None, None))
+        return render(
+            self._request,
+            "partials/images/_changed.html",
+            project=self._project,
+            browse=browse,
+            text=text,
+            undo_kind=kind if change is not None else None,
+            undo_change=change,
+            **views.permissions(self._actor),
+        )
+
+
+# --- one image -------------------------------------------------------------------------------------------------------
+
+
+@router.post("/images/{image_id}/class", name="images.set_class")
+def set_class(
+    request: Request,
+    actor: Labeler,
+    session: SessionDep,
+    project_id: int,
+    image_id: int,
+    version: Annotated[int, Form()],
+    category_id: Annotated[str, Form(max_length=12)] = "",
+) -> Response:
+    """Label the image in the panel; where somebody was faster, show theirs and say so."""
+
+    def change() -> str | None:
+        try:
+            annotation_service.set_class(
+                session,
+                actor=actor,
+                project_id=project_id,
+                image_id=image_id,
+                category_id=_optional_id(category_id),
+                expected_version=version,
+            )
+        except StaleVersion as error:
+            return f"{error.detail} This is theirs now."
+        return None
+
+    return _edited(request, session, actor, project_id, image_id, change)
+
+
+@router.post("/images/{image_id}/split", name="images.set_split")
+def set_split(
+    request: Request,
+    actor: Editor,
+    session: SessionDep,
+    project_id: int,
+    image_id: int,
+    split: Annotated[str, Form(max_length=5)] = "",
+) -> Response:
+    def change() -> None:
+        image_service.set_split(session, actor=actor, project_id=project_id, selection=[image_id], split=split or None)
+
+    return _edited(request, session, actor, project_id, image_id, change)
+
+
+@router.post("/images/{image_id}/tags", name="images.set_tags")
+def set_tags(
+    request: Request,
+    actor: Labeler,
+    session: SessionDep,
+    project_id: int,
+    image_id: int,
+    add: Annotated[str, Form(max_length=1000)] = "",
+    remove: Annotated[int | None, Form()] = None,
+) -> Response:
+    """Add a tag by its name, or take one away by its id."""
+
+    def change() -> None:
+        if remove is not None:
+            image_service.remove_tags(
+                session, actor=actor, project_id=project_id, selection=[image_id], tag_ids=[remove]
+            )
+        if add.strip():
+            image_service.add_tags(session, actor=actor, project_id=project_id, selection=[image_id], names=[add])
+
+    return _edited(request, session, actor, project_id, image_id, change)
+
+
+@router.post("/images/{image_id}/metadata", name="images.set_metadata")
+def set_metadata(
+    request: Request,
+    actor: Labeler,
+    session: SessionDep,
+    project_id: int,
+    image_id: int,
+    field_id: Annotated[int, Form()],
+    value: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Set one metadata field from the text of its input; an empty text takes the value away."""
+
+    def change() -> None:
+        field = project_service.get_metadata_field(session, project_id=project_id, field_id=field_id)
+        image_metadata.set_metadata(
+            session,
+            actor=actor,
+            project_id=project_id,
+            selection=[image_id],
+            values={str(field_id): _typed(field.type, field.name, value.strip())},
+        )
+
+    return _edited(request, session, actor, project_id, image_id, change)
+
+
+def _edited(
+    request: Request,
+    session: Session,
+    actor: Actor,
+    project_id: int,
+    image_id: int,
+    change: Callable[[], str | None],
+) -> Response:
+    """Make a change to one image and answer with its panel and its tile as they are now."""
+    wanted: ImageFilter = parse_filter(request.query_params.multi_items())
+    project: Project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    image_service.get_image(session, actor=actor, project_id=project_id, image_id=image_id, action=Action.VIEW)
+    notice = change()
+    links = Links.of(request, project_id)
+    if not wants_partial(request):
+        return RedirectResponse(links.data(wanted, image_id=image_id), status_code=303)
+    words = vocabulary.load(session, project_id, model_id=wanted.model_id)
+    detail = views.load_detail(session, project_id, image_id, words, links, notice=notice)
+    return render(
+        request,
+        "partials/images/_edited.html",
+        project=project,
+        wanted=wanted,
+        words=words,
+        links=links,
+        detail=detail,
+        tile=views.tile_of(detail.image, words, links, wanted),
+        **views.permissions(actor),
+    )
+
+
+# --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n:,} images"
+
+
+def _optional_id(given: str) -> int | None:
+    """Return the id in a form's field, None for an empty one. Raises `Invalid` for anything else."""
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit()):
+        raise Invalid("Choose one of the classes.")
+    return min(int(given), 2**31 - 1)
+
+
+def _typed(kind: str, name: str, text: str) -> str | float | bool | None:
+    """Return a metadata value from what a person typed."""
+    if not text:
+        return None
+    if kind == "boolean":
+        if text not in {"true", "false"}:
+            raise Invalid(f"“{name}” is yes or no.")
+        return text == "true"
+    if kind == "number":
+        try:
+            return float(text) if not text.lstrip("+-").isdigit() else int(text)
+        except ValueError as error:
+            raise Invalid(f"“{name}” is a number.") from error
+    return text
