@@ -12,6 +12,7 @@ from app.contracts.tasks import Split
 from app.core import pictures
 from app.core.errors import Conflict, Invalid
 from app.core.pagination import decode_cursor, encode_cursor
+from app.db.session import transaction
 from app.db.tables import Image, ImageTag
 from app.images import conditions, ingest, thumbnails, uploading
 from app.images import metadata as image_metadata
@@ -59,7 +60,6 @@ class DuplicateImage(Conflict):
 @router.post("", name="api.images.upload", status_code=status.HTTP_201_CREATED)
 def upload(
     actor: Uploader,
-    session: SessionDep,
     project_id: int,
     file: Annotated[UploadFile, File(description="A picture, or a zip of pictures")],
     name: Annotated[str | None, Form(description="Instead of the file's own name")] = None,
@@ -94,7 +94,8 @@ def upload(
         return Data(data=UploadResults(results=results, counts=outcome.counts))
     uploading.check_may_upload(actor, project_id)
     taken = ingest.take(source, path=path, project_id=project_id)
-    (fate,) = add_images(session, actor=actor, project_id=project_id, files=[taken], extras=extras)
+    with transaction() as session:  # not the request's session: two changes of thread less, and a shorter lock
+        (fate,) = add_images(session, actor=actor, project_id=project_id, files=[taken], extras=extras)
     if fate.status is FileStatus.DUPLICATE:
         raise DuplicateImage(fate.detail, image_id=fate.image_id)
     if fate.status is FileStatus.REFUSED or fate.image_id is None:
