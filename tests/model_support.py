@@ -72,7 +72,7 @@ def add_images(project: Project, wanted: Sequence[tuple[str | None, str | None]]
     """Add one image for each (class name or None, split or None); what is not `good` shows its defect."""
     with transaction() as session:
         found = session.execute(select(Category.name, Category.id).where(Category.project_id == project.id))
-        known: dict[str, int] = dict(found.tuples().all())
+        known: dict[str, int] = dict(found.all())
         images = []
         for number, (name, split) in enumerate(wanted):
             content = part_picture(seed + number, None if name in {None, "good"} else name)

@@ -66,7 +66,6 @@ def show_history(
         deployments=[deployment for deployment, _ in found],
         categories=list(categories),
         figures=queries.history_figures(session, list(endpoints), wanted),
-        threshold=_common_threshold(found, wanted),
         periods=[(_PERIOD_NAMES[name], name) for name in (*PERIODS, "all")],
         n_dropped=recorder().n_dropped,
         n_without_picture=recorder().n_without_picture,
@@ -114,9 +113,3 @@ def _large(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "WEBP", quality=90, method=2)
     return out.getvalue()
-
-
-def _common_threshold(found: list[tuple[Any, Any]], wanted: HistoryFilter) -> float:
-    """Return the threshold to draw: the chosen endpoint's, or the first one's."""
-    thresholds = [deployment.threshold for deployment, _ in found if wanted.endpoint_id in {None, deployment.id}]
-    return thresholds[0] if thresholds else 0.5

@@ -1,6 +1,6 @@
 """Reads for the Deploy and Monitor screens, each in as few statements as there are questions."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -172,16 +172,21 @@ def history_figures(session: Session, deployment_ids: list[UUID], wanted: Histor
         .where(wanted.condition(deployment_ids))
         .group_by(bucket, answer, score_bin)
     )
-    by_bucket: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(("ok", "unsure", "ng"), 0))
-    bins = {"ok": [0] * N_BINS, "ng": [0] * N_BINS}
-    n_calls = 0
+    by_bucket: dict[str, Counter[str]] = defaultdict(Counter)
+    by_bin: dict[int, Counter[str]] = defaultdict(Counter)
     for name, kind, index, number in session.execute(counted):
         by_bucket[name][kind] += number
-        bins["ok" if kind == "ok" else "ng"][min(N_BINS - 1, max(0, int(index)))] += number
-        n_calls += number
+        by_bin[min(N_BINS - 1, max(0, int(index)))][kind] += number
     names = _bucket_names(begins_at, ends_at, grain, sorted(by_bucket))
-    buckets = [(_label(name, grain), *(by_bucket[name][kind] for kind in ("ok", "unsure", "ng"))) for name in names]
-    return HistoryFigures(buckets, bins["ok"], bins["ng"], n_calls)
+    return HistoryFigures(
+        buckets=[(_label(name, grain), *_answers(by_bucket[name])) for name in names],
+        bins=[(f"{index / N_BINS:.2f}", *_answers(by_bin[index])) for index in range(N_BINS)],
+        n_calls=sum(counts.total() for counts in by_bin.values()),
+    )
+
+
+def _answers(counts: Counter[str]) -> tuple[int, int, int]:
+    return counts["ok"], counts["unsure"], counts["ng"]
 
 
 # Characters of `2026-05-01 13` that name an hour, a day, a month.

@@ -19,7 +19,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.core.errors import AppError
@@ -178,13 +179,16 @@ class Recorder:
                     session.execute(insert(InferenceRecord), rows)
                     _note_key_use(session, batch)
                 return
-            except SQLAlchemyError as error:
+            except (OperationalError, PoolTimeout) as error:
                 log.warning("%d calls cannot be recorded yet: %s", len(batch), error)
                 with self._changed:
                     if self._closing_at is not None and time.monotonic() + RETRY_S > self._closing_at:
                         self._count_dropped(len(batch))
                         return
                 time.sleep(RETRY_S)
+            except SQLAlchemyError:
+                _write_one_by_one(rows)
+                return
 
     def _count_dropped(self, number: int) -> None:
         if number and self.n_dropped == 0:
@@ -218,6 +222,16 @@ def _stored(waiting: _Waiting) -> dict[str, Any]:
         log.exception("the picture of a call could not be stored")
         return row
     return row | {"blob_key": key}
+
+
+def _write_one_by_one(rows: list[dict[str, Any]]) -> None:
+    """Write what can be written; what cannot is most likely of an endpoint that was deleted for good meanwhile."""
+    for row in rows:
+        try:
+            with transaction() as session:
+                session.execute(insert(InferenceRecord), [row])
+        except SQLAlchemyError as error:
+            log.warning("a call of endpoint %s cannot be recorded: %s", row["deployment_id"], error)
 
 
 def _note_key_use(session: Session, batch: list[_Waiting]) -> None:

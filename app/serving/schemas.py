@@ -99,12 +99,10 @@ class HistoryFigures:
 
     Attributes:
         buckets: (label, ok, unsure, ng) in order of time, without gaps.
-        ok_bins: Calls answered OK (or surely) by score, in equal bins of [0, 1].
-        ng_bins: Calls answered NG (or unsurely), likewise.
+        bins: The same by the shown score, in equal bins of [0, 1] named by where they begin.
         n_calls: All calls of the period.
     """
 
     buckets: list[tuple[str, int, int, int]]
-    ok_bins: list[int]
-    ng_bins: list[int]
+    bins: list[tuple[str, int, int, int]]
     n_calls: int

@@ -1,6 +1,7 @@
 """Bodies of the prediction route, as the published clients read them."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,10 +98,21 @@ def read_metadata(text: str | None) -> dict[str, str | float | bool]:
         raise _bad_metadata("metadata is not JSON") from None
     if not isinstance(values, dict):
         raise _bad_metadata("metadata is not a JSON object")
-    for value in values.values():
-        if not (value is None or isinstance(value, str | int | float)) or value != value:  # noqa: PLR0124 - NaN
-            raise _bad_metadata("metadata holds texts, numbers and booleans only")
+    for name, value in values.items():
+        if not (_is_plain_text(name) and _is_plain(value)):
+            raise _bad_metadata("metadata holds plain texts, numbers and booleans only")
     return {name[:200]: value for name, value in values.items() if value not in ("", None)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return _is_plain_text(value)
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _is_plain_text(text: str) -> bool:
+    """Tell whether every database can store it: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _bad_metadata(message: str) -> Invalid:
