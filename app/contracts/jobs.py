@@ -113,4 +113,4 @@ class Comparison(BaseModel):
     rows: tuple[ComparisonRow, ...]
 
 
-JobEventPayload = Progress | MetricPoint | LogLine
+JobEventPayload = Progress | MetricPoint | LogLine | Comparison

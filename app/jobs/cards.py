@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app import catalog
-from app.contracts.jobs import JobState, LogLine, MetricPoint, Progress
+from app.contracts.jobs import Comparison, JobState, LogLine, MetricPoint, Progress
 from app.db.tables import JobEvent
 from app.jobs import estimates
 from app.jobs.events import payload_of
@@ -31,8 +31,14 @@ def make_card(row: JobRow, events: Sequence[JobEvent], *, now: datetime, expecte
         left=_left(row, now, expected_s),
         stages=_stages(_last_attempt(begun), row, now),
         curves=make_curves(row, [point for _, point in payloads if isinstance(point, MetricPoint)]),
+        tables=_last_tables([table for _, table in payloads if isinstance(table, Comparison)]),
         log=log,
     )
+
+
+def _last_tables(tables: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Return one table for each choice: a second attempt says them again."""
+    return tuple({table.what: table for table in tables}.values())
 
 
 def _left(job: JobRow, now: datetime, expected_s: float | None) -> str | None:
@@ -87,7 +93,7 @@ def _is_curve(lines: dict[str, dict[float, float]]) -> bool:
 
 
 def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curve:
-    title, x_label, x_digits = _CURVES.get(name, (name.replace("_", " ").capitalize(), "", 0))
+    title, x_label = _CURVES.get(name, (name.replace("_", " ").capitalize(), ""))
     xs = [x for points in lines.values() for x in points]
     ys = [y for points in lines.values() for y in points.values()]
     low, high = min(ys), max(ys)
@@ -104,11 +110,14 @@ def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curv
         ),
         x_range=(min(xs), max(xs)),
         y_range=(max(0.0, low - margin), min(1.0, high + margin)) if is_share else (low - margin, high + margin),
-        x_digits=x_digits,
+        x_digits=0 if max(xs) > 4 else 2,
     )
 
 
-_CURVES: dict[str, tuple[str, str, int]] = {}
+# Title and what lies along the x axis, of each curve that a training draws.
+_CURVES: dict[str, tuple[str, str]] = {
+    "auroc_by_share_of_labels": ("AUROC on images held out", "share of the labels used"),
+}
 
 
 def _choices(row: JobRow) -> tuple[tuple[str, str], ...]:

@@ -7,11 +7,16 @@ from uuid import UUID
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from app.contracts.jobs import JobEventPayload, LogLine, MetricPoint, Progress
+from app.contracts.jobs import Comparison, JobEventPayload, LogLine, MetricPoint, Progress
 from app.core.clock import utc_now
 from app.db.tables import JobEvent
 
-_KINDS: dict[type, str] = {Progress: "progress", MetricPoint: "metric", LogLine: "log"}
+_KINDS: dict[type, str] = {
+    Progress: "progress",
+    MetricPoint: "metric",
+    Comparison: "comparison",
+    LogLine: "log",
+}
 _TYPES: dict[str, Any] = {kind: payload for payload, kind in _KINDS.items()}
 _LONGEST_TEXT = 2000
 

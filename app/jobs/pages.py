@@ -113,12 +113,36 @@ def _train_page(
     )
 
 
-def _options(task: TaskType) -> dict[str, object]:
+def _options(task: TaskType) -> dict[str, list[tuple[str, ...]]]:
+    """Return the choices of the form, as its macros take them: (value, title, note), or (value, text) for a list."""
+    backbones = [
+        (card.id, card.name, f"{card.good_at} {_cost(card)} Licence: {card.licence}.")
+        for card in catalog.BACKBONES.values()
+        if task in card.tasks and not card.is_for_tests
+    ]
     return {
-        "backbones": [card for card in catalog.BACKBONES.values() if task in card.tasks and not card.is_for_tests],
-        "methods": [card for card in catalog.METHODS.values() if task in card.tasks],
-        "symmetries": list(catalog.SYMMETRIES.values()),
+        "backbones": [
+            ("auto", "Automatic", "Compared by cross-validation; the best for your images is taken."),
+            *backbones,
+        ],
+        "methods": [
+            (card.id, f"{card.shown_as}: {card.name.lower()}", card.description)
+            for card in catalog.METHODS.values()
+            if task in card.tasks
+        ],
+        "symmetries": [
+            ("auto", "Automatic, by cross-validation"),
+            *((card.id, f"{card.name}: {card.description}") for card in catalog.SYMMETRIES.values()),
+        ],
     }
+
+
+def _cost(card: catalog.BackboneCard) -> str:
+    """Say how fast a backbone is, next to the quickest of the catalog."""
+    quickest = min(other.macs_m for other in catalog.BACKBONES.values() if not other.is_for_tests)
+    return (
+        f"{card.params_m:g} M weights at {card.input_px} px; {card.macs_m / quickest:.1f} × the time of the quickest."
+    )
 
 
 def _cards(session: Session, jobs: list[JobRow]) -> list[JobCard]:

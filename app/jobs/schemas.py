@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.contracts.jobs import TrainSpec
+from app.contracts.jobs import Comparison, TrainSpec
 
 
 def _none_if_blank(value: Any) -> Any:
@@ -130,6 +130,7 @@ class JobCard:
     left: str | None
     stages: tuple[StageStep, ...]
     curves: tuple[Curve, ...]
+    tables: tuple[Comparison, ...]
     log: tuple[LogEntry, ...]
 
 

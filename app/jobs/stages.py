@@ -5,4 +5,4 @@ EVALUATION = "Evaluation"
 PUBLISHING = "Publishing"
 
 # What a job says it does comes first; the rest of this line shows what follows.
-STAGES = (STARTING, "Features", "Comparison", "Fitting", EVALUATION, PUBLISHING)
+STAGES = (STARTING, "Comparison", "Features", "Fitting", EVALUATION, PUBLISHING)

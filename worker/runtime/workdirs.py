@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from app.settings import get_settings
+from worker.runtime.claims import ClaimLost
 
 
 def root() -> Path:
@@ -15,13 +16,18 @@ def root() -> Path:
 
 @contextmanager
 def work_dir(job_id: UUID) -> Iterator[Path]:
-    """Give the job's folder; it goes when the block ends, in whatever way, and stays when the process dies."""
+    """Give the job's folder. It goes when the block ends; it stays when the process dies or the claim is lost."""
     folder = root() / str(job_id)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except ClaimLost:
+        raise  # another attempt may be at work in it
+    except BaseException as error:
+        if isinstance(error, Exception):
+            remove(job_id)
+        raise
+    remove(job_id)
 
 
 def list_job_ids() -> list[UUID]:

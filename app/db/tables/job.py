@@ -49,7 +49,7 @@ class Job(Base):
 class JobEvent(Base):
     """One thing a job said: a stage begun, a point of a curve, a line of the log.
 
-    `payload` is a contract of `app.contracts.jobs`; `kind` is `progress`, `metric` or `log`.
+    `payload` is a contract of `app.contracts.jobs`; `kind` is `progress`, `metric`, `comparison` or `log`.
     """
 
     __tablename__ = "job_event"

@@ -1,0 +1,116 @@
+"""One training from a claimed job to a published model: the data comes in, `worker.ml` works, the result goes out."""
+
+import logging
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.contracts.dataset import Dataset, DatasetItem
+from app.contracts.jobs import Progress, TrainSpec
+from app.core.errors import AppError, NotFound
+from app.datasets import service as dataset_service
+from app.db.session import new_session
+from app.db.tables import DatasetVersion, ModelVersion, User
+from app.jobs.stages import PUBLISHING
+from app.registry import publishing
+from app.settings import get_settings
+from app.storage.current import blobs
+from worker.ml.evaluation.parity import ParityFailed
+from worker.ml.training.classification import TrainedModel, train_classification
+from worker.runtime import workdirs
+from worker.runtime.claims import ClaimedJob
+from worker.runtime.code import code_version
+
+log = logging.getLogger(__name__)
+
+
+class ModelNotProven(AppError):
+    """The finished file does not say what the trained model said, so it is not served to anybody."""
+
+    code, title = "model_not_proven", "The model was not published"
+
+
+def run(job: ClaimedJob) -> None:
+    """Train as the job asks, and publish the model in the transaction that ends the job.
+
+    A second attempt goes on where the first was: it finds the features and the choices that were made.
+
+    Raises:
+        NotTrainable: Too few images can be read.
+        ModelNotProven: The finished file disagrees with the trained model; its files are kept for inspection.
+        JobCancelled: Somebody asked to stop.
+        ClaimLost: The job is another attempt's now.
+    """
+    ticket = job.ticket
+    spec = TrainSpec.model_validate(ticket.spec)
+    dataset, created_by = load(ticket.dataset_version_id, ticket.created_by_id)
+    job.log(_opening(dataset))
+    with workdirs.work_dir(ticket.id) as folder:
+        try:
+            trained = train_classification(
+                spec,
+                dataset,
+                open_image=open_image,
+                cache_dir=get_settings().cache_dir,
+                work_dir=folder,
+                on_event=job.step,
+                dataset_version_id=ticket.dataset_version_id,
+                code_version=code_version(),
+                created_by=created_by,
+            )
+        except ParityFailed as error:
+            log.error("job %s: %s", ticket.id, error)
+            raise ModelNotProven(f"{error} Its files lie in {_keep(folder, str(ticket.id))}.") from error
+        job.step(Progress(stage=PUBLISHING, fraction=0.98, message="Storing the model"))
+        model = job.succeed(lambda session: _publish(session, job, spec, trained))
+    log.info("job %s published model %s", ticket.id, model.id)
+
+
+def load(dataset_version_id: int | None, user_id: int | None) -> tuple[Dataset, str | None]:
+    """Return the frozen images, and the name of who asked for the training.
+
+    Raises:
+        NotFound: The version is gone, or its file is.
+    """
+    with new_session() as session:
+        version = session.get(DatasetVersion, dataset_version_id) if dataset_version_id is not None else None
+        user = session.get(User, user_id) if user_id is not None else None
+    if version is None:
+        raise NotFound("The dataset version of this training is gone. Start a new training.")
+    return dataset_service.load_items(version), user.name if user else None
+
+
+def open_image(item: DatasetItem) -> Path:
+    """Return the file of an image on this machine, fetched where the store is remote. Called from many threads."""
+    return blobs().local_path(item.blob_key)
+
+
+def _opening(dataset: Dataset) -> str:
+    counts = Counter(item.split for item in dataset.items)
+    parts = ", ".join(f"{n:,} {split}" for split, n in sorted(counts.items(), key=lambda pair: -pair[1]))
+    unlabelled = f"; {len(dataset.unlabelled):,} unlabelled images are predicted" if dataset.unlabelled else ""
+    return f"{len(dataset.items):,} labelled images in {len(dataset.categories)} classes: {parts}{unlabelled}."
+
+
+def _publish(session: Session, job: ClaimedJob, spec: TrainSpec, trained: TrainedModel) -> ModelVersion:
+    return publishing.publish(
+        session,
+        job=job.ticket,
+        name=spec.name,
+        bundle_dir=trained.bundle_dir,
+        manifest=trained.manifest,
+        metrics={split: measured.model_dump(mode="json") for split, measured in trained.metrics.items()},
+        tables=trained.tables,
+        predictions=trained.predictions,
+    )
+
+
+def _keep(folder: Path, name: str) -> Path:
+    """Move the folder out of the reach of tidying; return where it is."""
+    target = get_settings().home / "unproven" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder, target)
+    return target
