@@ -31,12 +31,12 @@ class _Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._n_made = 0
 
     def add(self, op: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
-        output = name or f"{_PREFIX}{op}_{len(self.nodes)}"
-        self.nodes.append(
-            helper.make_node(op, list(inputs), [output], name=f"{output}#{len(self.nodes)}", **attributes)
-        )
+        self._n_made += 1
+        output = name or f"{_PREFIX}{op}_{self._n_made}"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}#{self._n_made}", **attributes))
         return output
 
     def constant(self, values: np.ndarray | Sequence[int]) -> str:
