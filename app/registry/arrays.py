@@ -114,7 +114,9 @@ def make_arrays(
     ids = np.array([row[0] for row in rows], dtype=np.int64)
     truth = np.array([place.get(row[2], -1) if row[2] is not None else -1 for row in rows], dtype=np.int64)
     scores = np.array([row[3] for row in rows], dtype=np.float64).reshape(len(rows), len(place))
-    names = np.array([row[1] if row[1] and known >= 0 else UNLABELLED for row, known in zip(rows, truth, strict=True)])
+    names = np.array(
+        [str(row[1]) if row[1] and known >= 0 else UNLABELLED for row, known in zip(rows, truth, strict=True)]
+    )
     truth[names == UNLABELLED] = -1
     return ModelArrays({str(name): _part(ids, truth, scores, names == name) for name in np.unique(names)})
 

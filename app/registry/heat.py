@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 import numpy as np
@@ -131,17 +132,35 @@ def _paint(source: HeatSource) -> bytes:
     )
     scale = _LONG_SIDE_PX / max(source.width_px, source.height_px)
     size = (max(1, round(source.width_px * scale)), max(1, round(source.height_px * scale)))
-    out = io.BytesIO()
-    Pillow.fromarray(coloured(heat.values, size), "RGBA").save(out, "PNG", optimize=True)
+    return painted(heat.values, size)
+
+
+def painted(values: NDArray[np.float32], size_px: tuple[int, int]) -> bytes:
+    """Return class activation (H', W') as a transparent PNG of `size_px` (width, height), to lay over an image."""
+    out, (palette, alpha) = io.BytesIO(), _colours()
+    picture = Pillow.fromarray(levels(values, size_px))
+    picture.putpalette(palette)  # 256 colours, each with its alpha: a tenth of the bytes and of the time of RGBA
+    picture.save(out, "PNG", transparency=alpha)
     return out.getvalue()
 
 
-def coloured(values: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return class activation (H', W') as RGBA pixels (H, W, 4) of `size_px` (width, height)."""
-    smooth = np.asarray(Pillow.fromarray(values.astype(np.float32), "F").resize(size_px, Pillow.Resampling.BICUBIC))
+def levels(values: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return class activation (H', W') as levels (H, W) of `size_px` (width, height).
+
+    0 where nothing speaks for the class, 255 at the strongest place of the image.
+    """
     strongest = float(values.max(initial=0.0))
-    share = np.clip(smooth / strongest, 0.0, 1.0) if strongest > 0 else np.zeros_like(smooth)
+    if strongest <= 0:
+        return np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
+    smooth = Pillow.fromarray(values.astype(np.float32) / strongest).resize(size_px, Pillow.Resampling.BICUBIC)
+    return (255 * np.clip(np.asarray(smooth), 0.0, 1.0)).round().astype(np.uint8)
+
+
+@lru_cache
+def _colours() -> tuple[bytes, bytes]:
+    """Return the palette (256 times RGB) and the alpha of each of its entries."""
+    share = np.linspace(0.0, 1.0, 256)
     places = np.linspace(0.0, 1.0, len(_INFERNO))
     colour = np.stack([np.interp(share, places, _INFERNO[:, channel]) for channel in range(3)], axis=-1)
     alpha = 255 * _MAX_ALPHA * np.clip((share - _FLOOR) / (1 - _FLOOR), 0.0, 1.0) ** 0.7
-    return np.concatenate([colour, alpha[..., None]], axis=-1).round().astype(np.uint8)
+    return colour.round().astype(np.uint8).tobytes(), alpha.round().astype(np.uint8).tobytes()

@@ -165,7 +165,7 @@ def _insert_predictions(
         {
             "model_id": model.id,
             "image_id": item.image_id,
-            "split": item.split,
+            "split": str(item.split) if item.split else None,
             "true_category_id": item.true_category_id,
             "predicted_category_id": predicted_id,
             "score": score,

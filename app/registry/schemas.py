@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from app.images.schemas import Wire
 
 UNLABELLED = "unlabelled"
 SPLITS = ("test", "dev", "train")
@@ -106,13 +107,7 @@ class GalleryPage:
 # --- REST ------------------------------------------------------------------------------------------------------------
 
 
-class _Wire(BaseModel):
-    """The contract's names are in camel case."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class ModelOut(_Wire):
+class ModelOut(Wire):
     """A published model. `id` and `name` are the contract's; the rest is ours."""
 
     id: UUID
@@ -126,18 +121,18 @@ class ModelOut(_Wire):
     metrics: dict[str, Any] = Field(description="Figures of each split at the default threshold")
 
 
-class DownloadIn(_Wire):
+class DownloadIn(Wire):
     """What a download is asked for with; everything may be left out."""
 
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
-class DownloadOut(_Wire):
+class DownloadOut(Wire):
     download_url: str = Field(description="Send the same `apikey` header to it")
     threshold: float
 
 
-class ClassPerformance(_Wire):
+class ClassPerformance(Wire):
     """One class of a split. `performance` is F1; None where the images do not define a figure."""
 
     id: int
@@ -146,26 +141,26 @@ class ClassPerformance(_Wire):
     precision: float | None
 
 
-class NamedPerformance(_Wire):
+class NamedPerformance(Wire):
     name: str
     performance: float | None
     recall: float | None
     precision: float | None
 
 
-class SplitMetrics(_Wire):
+class SplitMetrics(Wire):
     name: str
     classes: list[ClassPerformance]
     metrics: list[NamedPerformance]
 
 
-class ConfusionCount(_Wire):
+class ConfusionCount(Wire):
     count: int
     ground_truth_class_id: int
     predicted_class_id: int
 
 
-class SplitConfusion(_Wire):
+class SplitConfusion(Wire):
     """Counts of one split. A false negative is a defect called good, a false positive the reverse."""
 
     name: str
@@ -175,7 +170,7 @@ class SplitConfusion(_Wire):
     misclassifications: list[ConfusionCount]
 
 
-class PredictionOut(_Wire):
+class PredictionOut(Wire):
     """What a model says of one image at its default threshold."""
 
     image_id: int

@@ -21,8 +21,6 @@ _CHOSEN = ("chosen", "is_chosen", "selected")
 _SHORT = {
     "auroc": "AUROC",
     "f1": "F1",
-    "cv_auroc": "AUROC (cross-validated)",
-    "c": "C",
     "id": "Id",
     "ms": "ms",
     "px": "px",
