@@ -41,10 +41,10 @@ def show_history(
         wanted = HistoryFilter.read(dict(request.query_params))
     except AppError as error:
         wanted, problem = HistoryFilter(), error.detail
-    endpoints = {deployment.id: deployment.name for deployment, _ in found}
+    endpoints = {deployment.id: deployment.name for deployment, *_ in found}
     page = queries.history_page(session, endpoints, wanted, cursor=cursor)
     categories = {
-        category["name"]: category["is_good"] for _, model in found for category in model.manifest["categories"]
+        category["name"]: category["is_good"] for _, model, _ in found for category in model.manifest["categories"]
     }
     context: dict[str, Any] = {
         "project": project,
@@ -63,7 +63,7 @@ def show_history(
         status=422 if problem else 200,
         nav="monitor",
         problem=problem,
-        deployments=[deployment for deployment, _ in found],
+        deployments=[deployment for deployment, *_ in found],
         categories=list(categories),
         figures=queries.history_figures(session, list(endpoints), wanted),
         periods=[(_PERIOD_NAMES[name], name) for name in (*PERIODS, "all")],

@@ -34,8 +34,8 @@ _BASE = "/projects/{project_id}/deploy"
 def list_endpoints(request: Request, actor: Viewer, session: SessionDep, project_id: int) -> Response:
     found = queries.list_with_models(session, project_id)
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
-    traffic = queries.traffic(session, [deployment.id for deployment, _ in found])
-    cards = [_card(deployment, model, traffic[deployment.id]) for deployment, model in found]
+    traffic = queries.traffic(session, [deployment.id for deployment, *_ in found])
+    cards = [_card(deployment, model, traffic[deployment.id]) for deployment, model, _ in found]
     has_models = bool(cards) or bool(queries.list_model_choices(session, project_id))
     return render(request, "pages/serving/list.html", nav="deploy", project=project, cards=cards, has_models=has_models)
 
@@ -238,11 +238,11 @@ def _endpoint_page(
     error: AppError | None = None,
     block: str | None = None,
 ) -> Response:
-    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
     found = queries.find_with_keys(session, project_id, deployment_id)
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
     if found is None:
         raise NotFound("There is no such endpoint.")
-    deployment, model, keys = found
+    deployment, model, project, keys = found
     choices = queries.list_model_choices(session, project_id)
     context: dict[str, Any] = {
         "project": project,

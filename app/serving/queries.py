@@ -24,10 +24,11 @@ _LONGEST_DAILY = timedelta(days=100)
 
 def list_with_models(
     session: Session, project_id: int, *, with_deleted: bool = False
-) -> list[tuple[Deployment, ModelVersion]]:
-    """Return the endpoints of a project with their models, oldest first; the project's row comes along.
+) -> list[tuple[Deployment, ModelVersion, Project]]:
+    """Return the endpoints of a project with their models, oldest first.
 
-    The caller checks that the project may be seen.
+    The caller checks that the project may be seen: its row comes along, so that the check asks nothing more while the
+    caller holds it.
     """
     query = (
         select(Deployment, ModelVersion, Project)
@@ -38,23 +39,28 @@ def list_with_models(
     )
     if not with_deleted:
         query = query.where(Deployment.deleted_at.is_(None))
-    return [(deployment, model) for deployment, model, _ in session.execute(query)]
+    return [(deployment, model, project) for deployment, model, project in session.execute(query)]
 
 
 def find_with_keys(
     session: Session, project_id: int, deployment_id: UUID
-) -> tuple[Deployment, ModelVersion, list[ApiKey]] | None:
-    """Return an endpoint with its model and its keys that are not revoked, newest first, in one statement."""
+) -> tuple[Deployment, ModelVersion, Project, list[ApiKey]] | None:
+    """Return an endpoint with its model, its project and its keys that are not revoked, newest first.
+
+    The caller checks that the project may be seen, see `list_with_models`.
+    """
     rows = session.execute(
-        select(Deployment, ModelVersion, ApiKey)
+        select(Deployment, ModelVersion, Project, ApiKey)
         .join(ModelVersion, ModelVersion.id == Deployment.model_id)
+        .join(Project, Project.id == Deployment.project_id)
         .outerjoin(ApiKey, and_(ApiKey.deployment_id == Deployment.id, ApiKey.revoked_at.is_(None)))
         .where(Deployment.id == deployment_id, Deployment.project_id == project_id, Deployment.deleted_at.is_(None))
         .order_by(ApiKey.created_at.desc())
     ).all()
     if not rows:
         return None
-    return rows[0][0], rows[0][1], [key for _, _, key in rows if key is not None]
+    deployment, model, project, _ = rows[0]
+    return deployment, model, project, [key for *_, key in rows if key is not None]
 
 
 def list_model_choices(session: Session, project_id: int) -> list[ModelChoice]:

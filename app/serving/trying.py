@@ -12,7 +12,7 @@ from app.accounts.permissions import Actor
 from app.core.errors import PayloadTooLarge
 from app.db.session import new_session
 from app.inference import LoadedModel, Prediction, open_picture
-from app.registry.heat import coloured, explained_class
+from app.registry.heat import explained_class, painted
 from app.serving import access, predictor
 from app.serving.access import Endpoint
 from app.serving.predict import to_record
@@ -104,7 +104,7 @@ def _result(
         ng_score=decision.ng_score,
         threshold=endpoint.threshold,
         classes=sorted(classes, key=lambda entry: -entry.score),
-        picture=_address(shown, "WEBP"),
+        picture=_address(_webp(shown), "webp"),
         heat=heat,
         heat_class=heat_class,
         width_px=size_px[0],
@@ -125,12 +125,14 @@ def _heat(
         return None, None
     index = explained_class(endpoint.manifest, list(prediction.scores.scores))
     heat = model.explain(image, category_index=index)
-    return _address(Image.fromarray(coloured(heat.values, size_px), "RGBA"), "PNG"), (
-        endpoint.manifest.categories[index].name
-    )
+    return _address(painted(heat.values, size_px), "png"), endpoint.manifest.categories[index].name
 
 
-def _address(image: Image.Image, file_format: str) -> str:
+def _webp(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    image.save(out, file_format, **({"quality": 88} if file_format == "WEBP" else {}))
-    return f"data:image/{file_format.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"
+    image.save(out, "WEBP", quality=88)
+    return out.getvalue()
+
+
+def _address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
