@@ -146,13 +146,14 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
         )
     return Facets(
         facets=tuple(facet for facet in facets if facet.values),
-        chips=tuple(_chips(plain, vocabulary)),
+        chips=tuple(chips_of(plain, vocabulary)),
         n_matching=sum(c.n for c in cells if all(check(plain, c) for check in _FITS.values())),
         n_all=sum(c.n for c in cells),
     )
 
 
-def _chips(wanted: ImageFilter, vocabulary: Vocabulary) -> list[Chip]:
+def chips_of(wanted: ImageFilter, vocabulary: Vocabulary) -> list[Chip]:
+    """Return the conditions of a filter, each in words with the filter that lacks it."""
     chips = []
     for name, given in wanted.pairs():
         text = _words(name, given, vocabulary)

@@ -109,6 +109,10 @@ class ImageFilter:
             pairs = [pair for pair in pairs if pair[0] != name]
         return parse_filter([*pairs, (name, value)])
 
+    def unfrozen(self) -> "ImageFilter":
+        """Return the filter as the Data screen shows it: what does not fit any more is gone."""
+        return replace(self, since=None)
+
     def cleared(self) -> "ImageFilter":
         """Return the order alone."""
         return ImageFilter(sort=self.sort, model_id=self.model_id)

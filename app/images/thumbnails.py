@@ -80,6 +80,13 @@ class _Requests:
                     self._waiting.setdefault(project_id, queue)
                     self._send_after(RETRY_S)
 
+    def forget(self) -> None:
+        with self._lock:
+            self._waiting.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None
+
     def _send_after(self, seconds: float) -> None:
         if self._timer is None:
             self._timer = threading.Timer(seconds, self.send)
@@ -98,6 +105,11 @@ def request(project_id: int) -> None:
 def send_requests() -> None:
     """Send the requests that are being gathered without waiting. For tests and for a process that ends."""
     _requests.send()
+
+
+def forget_requests() -> None:
+    """Drop what is being gathered or tried again. For tests."""
+    _requests.forget()
 
 
 # --- making them ------------------------------------------------------------------------------------------------------

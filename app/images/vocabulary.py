@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Boolean, Float, Integer, Select, String, Text, cast, literal, null, select, union_all
+from sqlalchemy import Boolean, Float, Integer, Select, String, Text, cast, func, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
-from app.db.tables import Category, MetadataField, ModelVersion, Tag
+from app.db.tables import Category, Image, MetadataField, ModelVersion, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class ClassRef:
     color: str
     is_good: bool
     description: str
+    n_images: int = 0  # only where it was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Vocabulary:
     tags: tuple[TagRef, ...]
     fields: tuple[FieldRef, ...]
     model: ModelRef | None
+    n_images: int = 0  # only where it was asked for
 
     def find_class(self, category_id: int | None) -> ClassRef | None:
         return next((one for one in self.classes if one.id == category_id), None)
@@ -65,36 +67,46 @@ class Vocabulary:
         return next((one for one in self.fields if one.id == field_id), None)
 
 
-def load(session: Session, project_id: int, *, model_id: UUID | None = None) -> Vocabulary:
+def load(session: Session, project_id: int, *, model_id: UUID | None = None, with_counts: bool = False) -> Vocabulary:
     """Return the vocabulary of a project in one statement. The caller has checked that the project may be seen.
 
     Args:
         session: The request's session.
         project_id: The project.
         model_id: Whose predictions are meant; None means the newest model.
+        with_counts: Count the images, of each class and in all; an index answers.
 
     Raises:
         NotFound: The project has no model of this id.
     """
     # One statement instead of four: each page needs all of them, and each is a handful of rows.
-    rows = session.execute(
-        union_all(_classes(project_id), _tags(project_id), _fields(project_id), _model(project_id, model_id))
-    ).all()
+    parts = [_classes(project_id, with_counts), _tags(project_id), _fields(project_id), _model(project_id, model_id)]
+    if with_counts:
+        parts.append(_total(project_id))
+    rows = session.execute(union_all(*parts)).all()
     of_kind = {
         kind: sorted((row for row in rows if row.kind == kind), key=lambda row: (row.place, row.name))
-        for kind in ("class", "tag", "field", "model")
+        for kind in ("class", "tag", "field", "model", "total")
     }
     if model_id is not None and not of_kind["model"]:
         raise NotFound("This project has no such model.")
     return Vocabulary(
-        classes=tuple(ClassRef(int(r.key), r.name, r.hint, bool(r.flag), r.note) for r in of_kind["class"]),
+        classes=tuple(
+            ClassRef(int(r.key), r.name, r.hint, bool(r.flag), r.note, int(r.number or 0)) for r in of_kind["class"]
+        ),
         tags=tuple(TagRef(int(r.key), r.name, r.hint) for r in of_kind["tag"]),
         fields=tuple(FieldRef(int(r.key), r.name, r.hint) for r in of_kind["field"]),
+        n_images=sum(int(r.number) for r in of_kind["total"]),
         model=next((ModelRef(UUID(r.key), r.name, r.hint, r.number, bool(r.note)) for r in of_kind["model"]), None),
     )
 
 
-def _classes(project_id: int) -> Select:
+def _live_images(project_id: int) -> Select:
+    return select(func.count()).where(Image.project_id == project_id, Image.deleted_at.is_(None))
+
+
+def _classes(project_id: int, with_counts: bool) -> Select:
+    count = _live_images(project_id).where(Image.category_id == Category.id).correlate(Category).scalar_subquery()
     return select(
         literal("class").label("kind"),
         Category.index.label("place"),
@@ -102,9 +114,22 @@ def _classes(project_id: int) -> Select:
         cast(Category.id, String).label("key"),
         Category.color.label("hint"),
         Category.is_good.label("flag"),
-        cast(null(), Float).label("number"),
+        cast(count if with_counts else null(), Float).label("number"),
         Category.description.label("note"),
     ).where(Category.project_id == project_id)
+
+
+def _total(project_id: int) -> Select:
+    return select(
+        literal("total"),
+        literal(0, Integer),
+        cast(literal(""), String),
+        cast(literal(""), String),
+        cast(literal(""), String),
+        literal(value=False),
+        cast(_live_images(project_id).scalar_subquery(), Float),
+        cast(literal(""), Text),
+    )
 
 
 def _tags(project_id: int) -> Select:
