@@ -14,9 +14,9 @@ import numpy as np
 # The strengths that are tried, for z-scores whose D squares were scaled to sum to `_REFERENCE_DIM`.
 STRENGTHS: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _REFERENCE_DIM = 2304.0
-_VARIANCE_KEPT = 0.98
-_MAX_DIRECTIONS = 512
-_MAX_NEWTON_SIZE = 1600  # above it the Hessian costs more than the steps it saves
+_VARIANCE_KEPT = 0.998
+_MAX_DIRECTIONS = 2048
+_NEVER = -20.0
 _TEMPERATURES = np.geomspace(0.2, 10.0, 161)
 
 OnStep = Callable[[], None]
@@ -39,7 +39,7 @@ class LinearHead:
 
 
 class Whitener:
-    """Coordinates in which a fit is quick and the same: the directions of the z-scores that hold 98 % of the variance.
+    """Coordinates in which a fit is quick: the directions of the z-scores that hold 99.8 % of the variance.
 
     L2-regularised regression does not change under a rotation, so fitting in these coordinates is fitting on the
     z-scores, less the directions in which the images hardly differ.
@@ -160,18 +160,53 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
 
 
 def solve(x: np.ndarray, truth: np.ndarray, n_categories: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights (P, K) and bias (K,) of the regression; absent classes get a logit that never wins."""
-    from sklearn.linear_model import LogisticRegression
+    """Return weights (P, K) and bias (K,) of L2-regularised logistic regression on coordinates x (N, P).
 
-    present = np.unique(truth)
-    n_outputs = 1 if len(present) == 2 else len(present)
-    solver = "newton-cholesky" if x.shape[1] * n_outputs <= _MAX_NEWTON_SIZE else "lbfgs"
-    model = LogisticRegression(C=strength, solver=solver, tol=1e-5, max_iter=300).fit(x, truth)
-    weight = np.zeros((x.shape[1], n_categories))
-    bias = np.full(n_categories, -20.0)
-    if n_outputs == 1:  # one logit for the second class: the same as half of it for and half against
-        weight[:, present] = np.stack([-model.coef_[0], model.coef_[0]], axis=1) / 2
-        bias[present] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
-    else:
-        weight[:, present], bias[present] = model.coef_.T, model.intercept_
+    The minimum is the one of scikit-learn's `LogisticRegression(C=strength)`, which a test holds it to. The
+    coordinates are uncorrelated, so that dividing each by its curvature is nearly Newton's step and L-BFGS arrives in a
+    few dozen steps where it would need hundreds. Absent classes get a logit that never wins.
+    """
+    from scipy.optimize import minimize
+
+    present, y = np.unique(truth, return_inverse=True)
+    n, p = x.shape
+    # Two classes have one logit: half of it for the one, half against the other.
+    one_hot = (
+        (y[:, None] == np.arange(len(present)))[:, 1:] if len(present) == 2 else y[:, None] == np.arange(len(present))
+    )
+    targets = one_hot.astype(np.float64)
+    k = targets.shape[1]
+    spread = np.einsum("ij,ij->j", x, x)
+    scale = 1.0 / np.sqrt(1.0 + 0.25 * strength * spread)[:, None]
+    bias_scale = 1.0 / np.sqrt(1.0 + 0.25 * strength * n)
+    scaled = x * scale.T
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        u, b = flat[: p * k].reshape(p, k), flat[p * k :] * bias_scale
+        logits = scaled @ u + b
+        value, residual = _cross_entropy(logits, targets)
+        w = u * scale
+        gradient = strength * (scaled.T @ residual) + w * scale
+        bias_gradient = strength * residual.sum(axis=0) * bias_scale
+        return strength * value + 0.5 * float((w * w).sum()), np.concatenate([gradient.ravel(), bias_gradient])
+
+    options = {"maxiter": 500, "maxcor": 20, "ftol": 1e-12, "gtol": 1e-6}
+    found = minimize(loss, np.zeros(p * k + k), jac=True, method="L-BFGS-B", options=options).x
+    w, b = found[: p * k].reshape(p, k) * scale, found[p * k :] * bias_scale
+    if len(present) == 2:
+        w, b = np.hstack([-w, w]) / 2, np.hstack([-b, b]) / 2
+    weight, bias = np.zeros((p, n_categories)), np.full(n_categories, _NEVER)
+    weight[:, present], bias[present] = w, b
     return weight, bias
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the summed loss in nats and its gradient (N, K); one column means a logistic, more a softmax."""
+    if logits.shape[1] == 1:
+        value = np.logaddexp(0.0, logits).sum() - (logits * targets).sum()
+        return float(value), 0.5 * (1.0 + np.tanh(0.5 * logits)) - targets
+    highest = logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(logits - highest)
+    total = exponentials.sum(axis=1, keepdims=True)
+    value = (np.log(total) + highest).sum() - (logits * targets).sum()
+    return float(value), exponentials / total - targets

@@ -54,6 +54,8 @@ from worker.ml.heads.linear import (
     stratified_folds,
 )
 from worker.ml.training.choices import (
+    MAX_FOR_BACKBONES,
+    MAX_FOR_SYMMETRIES,
     Choices,
     Chooser,
     Subset,
@@ -195,28 +197,30 @@ class _Training:
         if earlier is not None:
             self.reporter.log("Going on with the backbone and the symmetries that were chosen before.")
             return earlier
-        items = self._train_items()
-        chooser = Chooser(
-            Subset.of(items, self._truth(items), self.spec.seed),
-            self._extractor,
-            n_categories=len(self.dataset.categories),
-            seed=self.spec.seed,
-            reporter=self.reporter,
-        )
         comparisons: list[Comparison] = []
         backbone, symmetry = self.spec.backbone, self.spec.symmetry
         if backbone == "auto":
             budget_s = min(_COMPARE_BUDGET_S, _COMPARE_SHARE * (self.spec.time_budget_s or np.inf))
-            backbone, table = chooser.backbone(AUTO_BACKBONES, budget_s=budget_s)
+            backbone, table = self._chooser(MAX_FOR_BACKBONES).backbone(AUTO_BACKBONES, budget_s=budget_s)
             comparisons.append(table)
         if symmetry == "auto":
-            symmetry, table = chooser.symmetry(backbone, self._auto_symmetries())
+            symmetry, table = self._chooser(MAX_FOR_SYMMETRIES).symmetry(backbone, self._auto_symmetries())
             comparisons.append(table)
         for table in comparisons:
             self.reporter.log(f"{table.what.capitalize()}: {table.reason}")
         choices = Choices(backbone, symmetry, tuple(comparisons))
         write_choices(path, key, choices)
         return choices
+
+    def _chooser(self, at_most: int) -> Chooser:
+        items = self._train_items()
+        return Chooser(
+            Subset.of(items, self._truth(items), at_most=at_most, seed=self.spec.seed),
+            self._extractor,
+            n_categories=len(self.dataset.categories),
+            seed=self.spec.seed,
+            reporter=self.reporter,
+        )
 
     def _auto_symmetries(self) -> Sequence[str]:
         """Quarter turns make no sense where letterboxing leaves borders on two sides only."""
