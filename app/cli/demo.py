@@ -140,8 +140,11 @@ def train(actor: Actor, project_id: int) -> UUID:
     began_at = time.monotonic()
     with transaction() as session:
         job_id = job_service.start_training(session, actor=actor, project_id=project_id, spec=TrainSpec()).id
+    stage = None
     for job in _watch(job_id):
-        _progress(f"Training   {job.fraction:4.0%}  {job.stage or 'waiting for a worker'}")
+        text = f"Training   {job.fraction:4.0%}  {job.stage or 'waiting for a worker'}"
+        _progress(text, end="\n" if job.stage != stage and not sys.stdout.isatty() else "")
+        stage = job.stage
     if job.state != JobState.SUCCEEDED:
         raise SystemExit(f"\nThe training ended as {job.state}: {job.message}")
     with transaction(writes=False) as session:
