@@ -37,7 +37,7 @@ def sixteen_bits(file_format: str) -> bytes:
 
 def test_a_worker_makes_what_is_missing_once(browser: TestClient, project: Project) -> None:
     send(browser, project, [(f"{n}.png", picture_bytes(n, size=(640, 480))) for n in range(3)])
-    make_thumbnails(str(project.id))
+    make_thumbnails.run(str(project.id))
     images = stored(project)
     assert all(image.thumb_key == keys.thumbnail(project.id, image.sha256) for image in images)
     picture = Picture.open(io.BytesIO(blobs().read(images[0].thumb_key)))
