@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # Modules whose `router` is served; the predictor process serves only the second list.
 WEB_ROUTERS = [
     "app.web.problem_types",
+    "app.web.styleguide",
     "app.accounts.pages",
     "app.projects.pages",
     "app.images.uploads",

@@ -38,7 +38,7 @@ def sign_in(session: Session, *, email: str, password: str, address: str) -> str
     user = session.scalar(select(User).where(User.email == email))
     if not is_password(password, user.password_hash if user else None) or user is None or not user.is_active:
         session.add(LoginAttempt(email=email, address=address))
-        raise NotAuthenticated("E-mail or password is not right.")
+        raise NotAuthenticated("Email or password is not right.")
     if needs_rehash(user.password_hash):
         user.password_hash = hash_password(password)
     session.execute(delete(LoginAttempt).where(LoginAttempt.email == email))
@@ -152,7 +152,7 @@ def add_person(session: Session, *, actor: Actor, email: str, name: str, role: R
     try:
         session.flush()
     except IntegrityError as error:
-        raise NameTaken("There is an account with this e-mail already.") from error
+        raise NameTaken("There is an account with this email already.") from error
     record(session, user_id=actor.user_id, action="account.add", subject=user.email, role=role.value)
     return user, password
 
@@ -324,7 +324,7 @@ def _normal_email(email: str) -> str:
     email = email.strip().lower()
     local, at, domain = email.partition("@")
     if not (local and at and domain) or len(email) > 254 or any(c.isspace() for c in email):
-        raise Invalid("Please check the input.", [_error("/email", "This is not an e-mail address.", "email")])
+        raise Invalid("Please check the input.", [_error("/email", "This is not an email address.", "email")])
     return email
 
 

@@ -106,7 +106,7 @@ def test_the_same_email_twice_is_refused_and_nothing_else_is_lost(browser: TestC
     form = {"email": owner.email, "name": "Second", "role": "viewer"}
     answer = browser.post("/settings/people", data=form)
     assert answer.status_code == 409
-    assert "There is an account with this e-mail already." in answer.text
+    assert "There is an account with this email already." in answer.text
     assert 'value="Second"' in answer.text
 
 
