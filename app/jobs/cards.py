@@ -93,7 +93,8 @@ def _is_curve(lines: dict[str, dict[float, float]]) -> bool:
 
 
 def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curve:
-    title, x_label = _CURVES.get(name, (name.replace("_", " ").capitalize(), ""))
+    plain = name.replace("_", " ").capitalize()
+    title, x_label, line_name = _CURVES.get(name, (plain, "", plain))
     xs = [x for points in lines.values() for x in points]
     ys = [y for points in lines.values() for y in points.values()]
     low, high = min(ys), max(ys)
@@ -105,7 +106,7 @@ def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curv
         x_label=x_label,
         y_label=title,
         series=tuple(
-            {"name": series or title, "points": sorted(points.items()), "low": None, "high": None, "color": None}
+            {"name": series or line_name, "points": sorted(points.items()), "low": None, "high": None, "color": None}
             for series, points in lines.items()
         ),
         x_range=(min(xs), max(xs)),
@@ -114,9 +115,9 @@ def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curv
     )
 
 
-# Title and what lies along the x axis, of each curve that a training draws.
-_CURVES: dict[str, tuple[str, str]] = {
-    "auroc_by_share_of_labels": ("AUROC on images held out", "share of the labels used"),
+# Title, what lies along the x axis, and the name of a single line, of each curve that a training draws.
+_CURVES: dict[str, tuple[str, str, str]] = {
+    "auroc_by_share_of_labels": ("AUROC on images held out", "share of the labels used", "AUROC"),
 }
 
 

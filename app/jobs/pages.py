@@ -138,11 +138,10 @@ def _options(task: TaskType) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _cost(card: catalog.BackboneCard) -> str:
-    """Say how fast a backbone is, next to the quickest of the catalog."""
+    """Say how large a backbone is, and how much work next to the quickest of the catalog."""
     quickest = min(other.macs_m for other in catalog.BACKBONES.values() if not other.is_for_tests)
-    return (
-        f"{card.params_m:g} M weights at {card.input_px} px; {card.macs_m / quickest:.1f} × the time of the quickest."
-    )
+    work = f", {card.macs_m / quickest:.1f} × the work of the quickest" if card.macs_m > quickest else ""
+    return f"{card.params_m:g} M weights, {card.input_px} px{work}."
 
 
 def _cards(session: Session, jobs: list[JobRow]) -> list[JobCard]:

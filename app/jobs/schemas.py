@@ -22,14 +22,14 @@ class TrainForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str | None, Blank, Field(max_length=80)] = None
+    name: Annotated[Annotated[str, Field(max_length=80)] | None, Blank] = None
     backbone: str = Field(default="auto", max_length=60)
     method: str = Field(default="feature_extraction", max_length=60)
-    image_size_px: Annotated[int | None, Blank, Field(ge=64, le=1024)] = None
+    image_size_px: Annotated[Annotated[int, Field(ge=64, le=1024)] | None, Blank] = None
     resize: Literal["auto", "stretch", "letterbox"] = "auto"
     symmetry: str = Field(default="auto", max_length=60)
-    seed: Annotated[int | None, Blank, Field(ge=0, le=2**31 - 1)] = None
-    time_budget_min: Annotated[float | None, Blank, Field(ge=0.2, le=1440)] = None
+    seed: Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, Blank] = None
+    time_budget_min: Annotated[Annotated[float, Field(ge=0.2, le=1440)] | None, Blank] = None
 
     def to_spec(self) -> TrainSpec:
         return TrainSpec(

@@ -116,6 +116,11 @@ def test_choices_reach_the_job(browser: TestClient, labelled: Project) -> None:
     assert (spec["resize"], spec["symmetry"], spec["seed"]) == ("letterbox", "flips", 5)
 
 
+def test_blank_fields_of_the_form_are_as_good_as_untouched(browser: TestClient, labelled: Project) -> None:
+    form = dict.fromkeys(("name", "image_size_px", "seed", "time_budget_min"), " ")
+    assert browser.post(f"/projects/{labelled.id}/train", data=form).status_code == 303
+
+
 def test_the_card_of_a_running_job_shows_stages_curve_log_and_stop(browser: TestClient, labelled: Project) -> None:
     browser.post(f"/projects/{labelled.id}/train", data={})
     with new_session() as session:

@@ -1,6 +1,9 @@
 """A worker's hold on a job, against the real database, without a broker."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,19 +11,19 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.contracts.jobs import LogLine, MetricPoint, Progress
 from app.core.clock import utc_now
 from app.core.errors import Invalid
-from app.db.session import new_session
-from app.db.tables import Job
+from app.db.session import new_session, transaction
+from app.db.tables import Image, Job, Project, User, UserSession
 from app.jobs import sending
 from app.queue.inline import InlineQueue
 from app.settings import get_settings
 from tests import factories
-from tests.jobs_support import log_lines, make_job, read_job, set_job
-from worker.runtime import processes, reaper
+from tests.jobs_support import add_images, log_lines, make_job, read_job, set_job
+from worker.runtime import processes, reaper, tidying, workdirs
 from worker.runtime.claims import ClaimLost, JobCancelled, claim
 
 
@@ -256,3 +259,45 @@ def test_this_process_is_alive_and_a_number_that_was_given_anew_is_not() -> None
     assert processes.is_gone(os.getpid(), processes.host_id(), last_seen_at=long_before_us)
     assert processes.is_gone(2**22 - 1, processes.host_id(), last_seen_at=now)
     assert not processes.is_gone(2**22 - 1, "another host", last_seen_at=now)
+
+
+def test_a_process_that_does_not_stop_is_ended(project_id: int, queue: InlineQueue, impatient: None) -> None:
+    ignores_term = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", ignores_term], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        job_id = make_job(project_id, state="cancelling", claim_token="t", worker_host=processes.host_id())
+        long_ago = utc_now() - timedelta(seconds=1)
+        set_job(job_id, worker_pid=process.pid, stop_asked_at=long_ago, heartbeat_at=utc_now())
+        reaper.reap()
+        assert read_job(job_id).state == "cancelling"  # asked politely, with time to obey
+        assert process.poll() is None
+        set_job(job_id, stop_asked_at=utc_now() - timedelta(seconds=60), heartbeat_at=utc_now())
+        reaper.reap()
+        assert process.wait(10) == -signal.SIGKILL
+    assert read_job(job_id).state == "cancelled"
+
+
+def test_tidying_removes_what_expired_and_keeps_what_is_needed(project_id: int, queue: InlineQueue) -> None:
+    running, ended = make_job(project_id, state="running"), make_job(project_id, state="failed")
+    for job_id in (running, ended):
+        (workdirs.root() / str(job_id)).mkdir(parents=True)
+    with transaction() as session:
+        user_id = session.scalars(select(User.id)).one()
+        now = utc_now()
+        for name, expires_at in (("old", now - timedelta(days=1)), ("new", now + timedelta(days=1))):
+            session.add(UserSession(token_hash=name, user_id=user_id, expires_at=expires_at))
+    add_images(read_project(project_id), {"good": 1})
+    with transaction() as session:
+        session.execute(update(Image).values(uploaded_at=utc_now() - timedelta(hours=1)))
+    tidying.tidy()
+    assert workdirs.list_job_ids() == [running]
+    with new_session() as session:
+        assert session.scalars(select(UserSession.token_hash)).all() == ["new"]
+    assert queue.sent == [("images.thumbnails", str(project_id), "cpu")]
+    workdirs.remove(running)
+
+
+def read_project(project_id: int) -> Project:
+    with new_session() as session:
+        return session.get(Project, project_id)

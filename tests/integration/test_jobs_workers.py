@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from app.accounts.permissions import Actor
 from app.contracts.jobs import TrainSpec
-from app.db.session import dispose_engine, new_session, transaction
+from app.db.session import new_session, transaction
 from app.db.tables import Job, JobEvent, ModelVersion, Prediction, Project
 from app.jobs import service as job_service
 from app.queue import alive, current
@@ -168,9 +168,3 @@ def test_a_broker_that_is_away_delays_and_loses_nothing(backstage: Backstage, pr
     backstage.start_redis()
     wait_for_end(job_id)
     assert_one_whole_model(job_id)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _fresh_engine() -> Iterator[None]:
-    yield
-    dispose_engine()
