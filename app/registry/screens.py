@@ -64,7 +64,7 @@ def gallery_page(
     answers: Answers,
     pile: Pile,
     cursor: str | None,
-    limit: int = GALLERY_SIZE,
+    limit: int | None = None,
 ) -> GalleryPage:
     """Return one page of a pile with the facts of its images, in one statement.
 
@@ -73,7 +73,7 @@ def gallery_page(
     Raises:
         Invalid: `cursor` is none of ours.
     """
-    rows, next_cursor = page_rows(pile, part.image_ids, cursor, limit)
+    rows, next_cursor = page_rows(pile, part.image_ids, cursor, limit or GALLERY_SIZE)
     items = evidence(session, project_id=project_id, manifest=manifest, part=part, answers=answers, rows=rows)
     return GalleryPage(items, next_cursor, len(pile))
 
