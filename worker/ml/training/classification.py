@@ -196,6 +196,8 @@ class _Training:
         earlier = read_choices(path, key)
         if earlier is not None:
             self.reporter.log("Going on with the backbone and the symmetries that were chosen before.")
+            for table in earlier.comparisons:
+                self.reporter.table(table)
             return earlier
         comparisons: list[Comparison] = []
         backbone, symmetry = self.spec.backbone, self.spec.symmetry
@@ -203,9 +205,11 @@ class _Training:
             budget_s = min(_COMPARE_BUDGET_S, _COMPARE_SHARE * (self.spec.time_budget_s or np.inf))
             backbone, table = self._chooser(MAX_FOR_BACKBONES).backbone(AUTO_BACKBONES, budget_s=budget_s)
             comparisons.append(table)
+            self.reporter.table(table)
         if symmetry == "auto":
             symmetry, table = self._chooser(MAX_FOR_SYMMETRIES).symmetry(backbone, self._auto_symmetries())
             comparisons.append(table)
+            self.reporter.table(table)
         for table in comparisons:
             self.reporter.log(f"{table.what.capitalize()}: {table.reason}")
         choices = Choices(backbone, symmetry, tuple(comparisons))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from app.contracts.jobs import JobEventPayload, LogLine, MetricPoint, Progress
+from app.contracts.jobs import Comparison, JobEventPayload, LogLine, MetricPoint, Progress
 
 OnEvent = Callable[[JobEventPayload], None]
 """Receives what happens. May raise, to stop the training at that point."""
@@ -35,6 +35,9 @@ class Reporter:
 
     def point(self, name: str, x: float, y: float, series: str = "") -> None:
         self._on_event(MetricPoint(name=name, x=x, y=y, series=series))
+
+    def table(self, comparison: Comparison) -> None:
+        self._on_event(comparison)
 
     def _say(self, fraction: float, message: str) -> None:
         self._fraction = max(self._fraction, min(1.0, fraction))
