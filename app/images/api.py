@@ -1,10 +1,12 @@
 """REST: images with label, split, tags and metadata."""
 
 import json
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO
 
-from fastapi import APIRouter, Depends, File, Form, Query, Response, UploadFile, status
+from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
+from starlette.datastructures import FormData
 
 from app.accounts.permissions import Action, Actor
 from app.annotations import service as annotation_service
@@ -21,6 +23,7 @@ from app.images.adding import Extras, FileStatus, add_images
 from app.images.archives import is_zip
 from app.images.files import file_response
 from app.images.filters import NONE, ImageFilter
+from app.images.forms import UPLOAD_BODY, flag_of, only_file_of, text_of, texts_of, upload_form
 from app.images.schemas import (
     BulkSplit,
     Count,
@@ -57,48 +60,54 @@ class DuplicateImage(Conflict):
     code, title = "duplicate_image", "Already in the project"
 
 
-@router.post("", name="api.images.upload", status_code=status.HTTP_201_CREATED)
-def upload(
-    actor: Uploader,
-    project_id: int,
-    file: Annotated[UploadFile, File(description="A picture, or a zip of pictures")],
-    name: Annotated[str | None, Form(description="Instead of the file's own name")] = None,
-    label: Annotated[str | None, Form(description="The name of the class")] = None,
-    split: Annotated[str | None, Form(description="`train`, `dev` or `test`")] = None,
-    tags: Annotated[list[str] | None, Form()] = None,
-    nothing_to_label: Annotated[bool, Form()] = False,
-    metadata: Annotated[str | None, Form(description="A JSON object: values by field name or id")] = None,
-    folders_as_classes: Annotated[bool, Form(description="In a zip, the last folder is the class")] = False,
-) -> Data[UploadedImage | UploadResults]:
+@router.post("", name="api.images.upload", status_code=status.HTTP_201_CREATED, openapi_extra=UPLOAD_BODY)
+async def upload(request: Request, actor: Uploader, project_id: int) -> Data[UploadedImage | UploadResults]:
     """Upload one picture, or many in a zip.
 
     A picture is answered with its record, and with 409 where the project has the same bytes already. A zip is
     answered with the fate of each file in it.
     """
-    if nothing_to_label:
+    async with upload_form(request) as form:
+        name, source = only_file_of(form, "file")
+        path = text_of(form, "name") or name
+        extras = _extras(form)
+        if is_zip(source.read(4)):
+            source.seek(0)
+            return await run_in_threadpool(_upload_zip, actor, project_id, path, source, extras)
+        source.seek(0)
+        return await run_in_threadpool(_upload_one, actor, project_id, path, source, extras)
+
+
+def _extras(form: FormData) -> Extras:
+    if flag_of(form, "nothing_to_label"):
         raise Invalid("Every labelled image of a classification project has a class: send `label` instead.")
-    extras = Extras(
-        folders_as_classes=folders_as_classes,
-        category_name=label or None,
-        split=split,
-        tag_names=[tag for tag in tags or () if tag],
-        metadata=_json_object(metadata),
+    return Extras(
+        folders_as_classes=flag_of(form, "folders_as_classes"),
+        category_name=text_of(form, "label"),
+        split=text_of(form, "split"),
+        tag_names=[tag for tag in texts_of(form, "tags") if tag],
+        metadata=_json_object(text_of(form, "metadata")),
     )
-    source = cast("BinaryIO", file.file)
-    path = name or file.filename or ""
-    head = source.read(4)
-    source.seek(0)
-    if is_zip(head):
-        outcome = uploading.upload(actor=actor, project_id=project_id, files=[(path, source)], extras=extras)
-        results = [FileResult.of(fate) for fate in outcome.fates]
-        return Data(data=UploadResults(results=results, counts=outcome.counts))
+
+
+def _upload_zip(
+    actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras
+) -> Data[UploadedImage | UploadResults]:
+    outcome = uploading.upload(actor=actor, project_id=project_id, files=[(path, source)], extras=extras)
+    results = [FileResult.of(fate) for fate in outcome.fates]
+    return Data(data=UploadResults(results=results, counts=outcome.counts))
+
+
+def _upload_one(
+    actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras
+) -> Data[UploadedImage | UploadResults]:
     uploading.check_may_upload(actor, project_id)
     taken = ingest.take(source, path=path, project_id=project_id)
-    with transaction() as session:  # not the request's session: two changes of thread less, and a shorter lock
+    with transaction() as session:
         (fate,) = add_images(session, actor=actor, project_id=project_id, files=[taken], extras=extras)
     if fate.status is FileStatus.DUPLICATE:
         raise DuplicateImage(fate.detail, image_id=fate.image_id)
-    if fate.status is FileStatus.REFUSED or fate.image_id is None:
+    if fate.image_id is None or fate.uploaded_at is None:
         raise Conflict(fate.detail)
     return Data(data=UploadedImage(id=fate.image_id, name=fate.name, upload_time=fate.uploaded_at))
 

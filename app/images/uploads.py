@@ -1,13 +1,16 @@
 """Where the upload element of the Data screen sends its files."""
 
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from app.accounts.permissions import Action, Actor
+from app.core.errors import Invalid
 from app.images import uploading
 from app.images.adding import Extras
+from app.images.forms import files_of, flag_of, texts_of, upload_form
 from app.images.schemas import FileResult
 from app.web.deps import page_actor
 from app.web.problems import wants_json
@@ -16,32 +19,25 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/projects/{project_id}/images", name="images.upload")
-def upload(
-    request: Request,
-    actor: Annotated[Actor, Depends(page_actor(Action.UPLOAD))],
-    project_id: int,
-    files: Annotated[list[UploadFile], File()],
-    paths: Annotated[list[str] | None, Form()] = None,
-    folders_as_classes: Annotated[bool, Form()] = False,
+async def upload(
+    request: Request, actor: Annotated[Actor, Depends(page_actor(Action.UPLOAD))], project_id: int
 ) -> Response:
     """Take the files in and say what became of each, in their order. A zip counts as the files that it holds.
 
     Without JavaScript the browser goes back to the Data screen, where the images are.
     """
-    given = [
-        (path or upload_file.filename or "", cast("BinaryIO", upload_file.file))
-        for upload_file, path in zip(files, _padded(paths, len(files)), strict=True)
-        if upload_file.filename or upload_file.size
-    ]
-    outcome = uploading.upload(
-        actor=actor, project_id=project_id, files=given, extras=Extras(folders_as_classes=folders_as_classes)
-    )
+    await run_in_threadpool(uploading.check_may_upload, actor, project_id)
+    async with upload_form(request) as form:
+        given = files_of(form, "files")
+        if not given:
+            raise Invalid("Choose at least one file.")
+        paths = [*texts_of(form, "paths"), *[""] * len(given)]  # a sender that names no folders sends none
+        named = [(path or name, file) for (name, file), path in zip(given, paths, strict=False)]
+        extras = Extras(folders_as_classes=flag_of(form, "folders_as_classes"))
+        outcome = await run_in_threadpool(
+            uploading.upload, actor=actor, project_id=project_id, files=named, extras=extras
+        )
     if not wants_json(request):
         return RedirectResponse(f"/projects/{project_id}/data", status_code=303)
-    body = {"results": [FileResult.of(fate).model_dump(by_alias=False) for fate in outcome.fates]}
+    body = {"results": [FileResult.of(fate).model_dump() for fate in outcome.fates]}
     return JSONResponse(body | {"counts": outcome.counts} if outcome.n_archives else body)
-
-
-def _padded(paths: list[str] | None, length: int) -> list[str]:
-    """Return one path for each file; a sender that names no folders sends none."""
-    return [*(paths or []), *[""] * length][:length]

@@ -72,6 +72,7 @@ def test_a_new_class_is_made_by_its_first_label(program: TestClient, url: str) -
         ({"metadata": "{"}, 422, "JSON object"),
         ({"metadata": '{"lot": 1}'}, 404, "“lot”"),
         ({"label": "a\x00b"}, 422, "control characters"),
+        ({"folders_as_classes": "perhaps"}, 422, "true or false"),
         ({"nothing_to_label": "true"}, 422, "label"),
     ],
 )
@@ -82,6 +83,24 @@ def test_what_is_said_wrongly_is_refused(
     assert answer.status_code == status, answer.text
     assert word in answer.json()["message"]
     assert program.get(url).json()["data"] == []
+
+
+def test_the_body_of_a_stranger_is_not_read(program: TestClient, url: str) -> None:
+    """Else anybody could fill the disk; only what names its sender first may be large."""
+    for headers, status in (({"apikey": "land_sk_wrong"}, 401), ({"apikey": ""}, 401)):
+        answer = program.post(url, content=iter([b"x"]), headers=headers | {"content-type": "multipart/form-data"})
+        assert answer.status_code == status  # not the 400 that this body would get
+
+
+@pytest.mark.parametrize(
+    "files", [{}, {"other": ("a.png", b"x")}, [("file", ("a.png", b"x")), ("file", ("b.png", b"y"))]]
+)
+def test_one_file_is_asked_for(program: TestClient, url: str, files: object) -> None:
+    answer = program.post(url, files=files, data={"name": "x"})
+    assert answer.status_code == 422
+    assert "one file" in answer.json()["message"]
+    answer = program.post(url, files={"file": ("a.png", picture_bytes(1)), "label": ("mask.png", b"x")})
+    assert "not a file" in answer.json()["message"]
 
 
 def test_a_duplicate_is_a_conflict_that_names_the_image(program: TestClient, url: str) -> None:
