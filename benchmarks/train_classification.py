@@ -216,8 +216,8 @@ def _print_summary(rows: list[tuple[dict, dict]], arguments: argparse.Namespace)
         per_s = torch_images_per_s(arguments.reference, lineage["backbone"])
         reference_s = 2624 * n_views / per_s
         print(
-            f"reference: torch eager, {per_s:.1f} images/s on {arguments.reference} images: about {reference_s:.0f} s for "
-            f"all {2624 * n_views:,} passes alone (extrapolated), {reference_s / cold_s:.1f} times our whole cold training"
+            f"reference: torch eager, {per_s:.1f} images/s on {arguments.reference} images: about {reference_s:.0f} s "
+            f"for {2624 * n_views:,} passes alone (extrapolated), {reference_s / cold_s:.1f} times our cold training"
         )
 
 
