@@ -1,5 +1,7 @@
 """What jobs say while they run: written by whoever acts on them, read after a cursor by whoever watches."""
 
+import json
+import math
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -25,8 +27,9 @@ def add(session: Session, job_id: UUID, payloads: Iterable[JobEventPayload]) -> 
     """Store events in their order. Does not commit."""
     now = utc_now()
     rows = [
-        {"job_id": job_id, "at": now, "kind": _KINDS[type(payload)], "payload": _content(payload)}
+        {"job_id": job_id, "at": now, "kind": _KINDS[type(payload)], "payload": content}
         for payload in payloads
+        if (content := _content(payload)) is not None
     ]
     if rows:
         session.execute(insert(JobEvent), rows)
@@ -47,8 +50,14 @@ def payload_of(event: JobEvent) -> JobEventPayload:
     return _TYPES[event.kind].model_validate(event.payload)
 
 
-def _content(payload: JobEventPayload) -> dict[str, Any]:
-    content = payload.model_dump(mode="json")
+def _content(payload: JobEventPayload) -> dict[str, Any] | None:
+    """Return the payload as every database stores it, or None where it says nothing: a point that is not a number.
+
+    PostgreSQL takes neither NaN nor NUL in JSON: undefined scores become null, control characters go.
+    """
+    if isinstance(payload, MetricPoint) and not (math.isfinite(payload.x) and math.isfinite(payload.y)):
+        return None
+    content = json.loads(payload.model_dump_json())
     if isinstance(payload, LogLine):
         content["text"] = content["text"][:_LONGEST_TEXT]
-    return content
+    return {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in content.items()}

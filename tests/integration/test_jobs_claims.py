@@ -13,11 +13,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.contracts.jobs import LogLine, MetricPoint, Progress
+from app.contracts.jobs import Comparison, ComparisonRow, LogLine, MetricPoint, Progress
 from app.core.clock import utc_now
 from app.core.errors import Invalid
 from app.db.session import new_session, transaction
-from app.db.tables import Image, Job, Project, User, UserSession
+from app.db.tables import Image, Job, JobEvent, Project, User, UserSession
+from app.jobs import events as job_events
 from app.jobs import sending
 from app.queue.inline import InlineQueue
 from app.settings import get_settings
@@ -61,6 +62,21 @@ def test_work_that_reaches_the_end_succeeds_once(project_id: int) -> None:
     assert (row.state, row.fraction, row.claim_token, row.worker_pid) == ("succeeded", 1.0, None, None)
     assert row.ended_at is not None
     assert "fine" in log_lines(job_id)
+
+
+def test_odd_values_and_characters_do_not_silence_a_job(project_id: int) -> None:
+    job_id = make_job(project_id)
+    rows = (ComparisonRow(id="a", name="A", score=float("nan"), low=float("nan"), high=float("inf")),)
+    with claim(job_id) as job:
+        job.step(Progress(stage="Reading", fraction=0.1, message="a\0b"))
+        job.step(MetricPoint(name="auroc", x=1, y=float("nan")))
+        job.step(Comparison(what="backbone", metric="auroc", n_images=2, n_folds=2, reason="None.", rows=rows))
+        job.log("nul \0 character")
+        wait_until(lambda: read_job(job_id).message == "ab")
+    assert log_lines(job_id)[-1] == "nul  character"
+    with new_session() as session:
+        stored = session.scalars(select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind == "comparison")).one()
+    assert job_events.payload_of(stored).rows[0].score is None
 
 
 def test_a_second_delivery_gets_nothing(project_id: int) -> None:

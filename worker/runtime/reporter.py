@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.contracts.jobs import JobEventPayload, JobState, Progress
@@ -100,12 +100,15 @@ class Reporter:
                 state = self._touch(session, taken)
                 if state is not None:
                     job_events.add(session, self._job_id, self._worth_keeping(taken))
-        except SQLAlchemyError:
+        except (OperationalError, InterfaceError):
             # A database that is away for a moment costs nothing: the events wait, and the row keeps the last heartbeat.
             log.warning("job %s could not report", self._job_id, exc_info=True)
             self._stage = stage_before
             with self._lock:
                 self._pending = taken + self._pending
+            return
+        except SQLAlchemyError:  # what cannot be stored now cannot be stored later; the work itself goes on
+            log.exception("job %s: %d events are lost", self._job_id, len(taken))
             return
         if state is None:
             self.verdict = Verdict.LOST
@@ -120,7 +123,7 @@ class Reporter:
             self._fraction = max(self._fraction, progress.fraction)
             values |= {
                 "stage": progress.stage[:_LONGEST_STAGE],
-                "message": progress.message,
+                "message": progress.message.replace("\0", ""),
                 "fraction": self._fraction,
             }
         query = (
