@@ -31,6 +31,9 @@ def core() -> "openvino.Core":
         if _core is None:
             import openvino
 
+            # The table behind `to_dtype` is filled at its first use, under a C++ guard that gives Python's lock away
+            # meanwhile: the first two inferences, at the same time, would wait for each other for ever.
+            openvino.Type.u8.to_dtype()
             _core = openvino.Core()
         return _core
 
