@@ -76,20 +76,18 @@ def piles_of(part: SplitArrays, answers: Answers, manifest: BundleManifest, thre
     }
 
 
-def narrowed(
-    pile: Pile, part: SplitArrays, answers: Answers, *, true: int | None, predicted: int | None, n_classes: int
-) -> Pile:
-    """Keep the images of one cell: labelled with class index `true`, answered `predicted` (None: any).
+def narrowed(pile: Pile, part: SplitArrays, answers: Answers, *, true: int | None, predicted: int | None) -> Pile:
+    """Keep the images labelled with class index `true` and answered with class index `predicted` (None: any).
 
-    `predicted == n_classes` means unsure. A cell counts answers only, so unsure images are in no other column.
+    With both it is a cell of the matrix, which counts answers only: unsure images are in no cell.
     """
     chosen = pile.chosen
     if true is not None:
         chosen = chosen & (part.truth == true)
-    if predicted == n_classes:
-        chosen = chosen & answers.is_unsure
-    elif predicted is not None:
-        chosen = chosen & (answers.predicted == predicted) & ~answers.is_unsure
+    if predicted is not None:
+        chosen = chosen & (answers.predicted == predicted)
+    if true is not None and predicted is not None:
+        chosen = chosen & ~answers.is_unsure
     return Pile(chosen, pile.rank)
 
 
@@ -122,6 +120,6 @@ def page_rows(pile: Pile, image_ids: Ints, cursor: str | None, limit: int) -> tu
 
 def _position(cursor: str) -> tuple[float, int]:
     rank, image_id = decode_cursor(cursor, 2)
-    if isinstance(rank, str | None) or not isinstance(image_id, int):
+    if isinstance(rank, str | None) or not isinstance(image_id, int) or not abs(rank) <= 1:
         raise Invalid("This page link is not valid. Start again from the first page.")
     return float(rank), image_id

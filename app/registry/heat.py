@@ -38,8 +38,8 @@ _INFERNO = np.array(
     dtype=np.float64,
 )
 _LONG_SIDE_PX = 384
-_MAX_ALPHA = 0.8
-_FLOOR = 0.15  # of the strongest place; below it the image stays as it is
+_MAX_ALPHA = 0.68
+_FLOOR = 0.25  # of the strongest place; below it the image stays as it is
 
 
 class NoHeatMap(NotFound):

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from app.accounts.permissions import Action, Actor
@@ -36,7 +36,8 @@ LabelledSplit = Annotated[str | None, Query(pattern="^(train|dev|test)$")]
 AnySplit = Annotated[str | None, Query(pattern="^(train|dev|test|unlabelled)$")]
 Which = Annotated[str | None, Query(max_length=20)]
 Cursor = Annotated[str | None, Query(max_length=200)]
-ClassId = Annotated[int | None, Query(ge=0, lt=2**63)]
+ImageId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+ClassId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
 @router.get("", name="registry.list")
@@ -198,7 +199,7 @@ def image(
     session: SessionDep,
     project_id: int,
     model_id: UUID,
-    image_id: int,
+    image_id: ImageId,
     threshold: Threshold = None,
 ) -> Response:
     """Answer one image with its heat map and every score."""
@@ -223,7 +224,7 @@ def image(
 
 
 @router.get("/{model_id}/heat/{image_id}.png", name="registry.heat")
-def heat(actor: Viewer, project_id: int, model_id: UUID, image_id: int) -> Response:
+def heat(actor: Viewer, project_id: int, model_id: UUID, image_id: ImageId) -> Response:
     """Answer where the model sees a defect, as a transparent picture of the image's shape."""
     with new_session() as session:  # closed before the work: a map takes longer than a connection should wait
         source = _heat_source(session, actor, project_id, model_id, image_id)

@@ -165,19 +165,18 @@ def pile_of(
     Args:
         which: One of the report's piles, or `all`.
         true_id: Only images labelled with this class.
-        predicted_id: Only images answered with this class; 0 means unsure.
+        predicted_id: Only images answered with this class.
     """
     answers = decide(part.scores, manifest, threshold)
     piles = piles_of(part, answers, manifest, threshold)
     place = {item.id: index for index, item in enumerate(manifest.categories)}
-    n_classes = len(place)
+    nowhere = len(place)  # a class that the model does not know has no image
     pile = narrowed(
         piles[which if which in piles else "all"],
         part,
         answers,
-        true=None if true_id is None else place.get(true_id, n_classes),
-        predicted=None if predicted_id is None else place.get(predicted_id, n_classes),
-        n_classes=n_classes,
+        true=None if true_id is None else place.get(true_id, nowhere),
+        predicted=None if predicted_id is None else place.get(predicted_id, nowhere),
     )
     return pile, answers
 

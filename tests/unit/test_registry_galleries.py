@@ -31,7 +31,9 @@ def test_pages_give_each_image_once_in_order(rows: list[tuple[bool, float]], lim
     assert seen == wanted
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", encode_cursor("a", 1), encode_cursor(0.5, "1"), encode_cursor(1)])
+@pytest.mark.parametrize(
+    "cursor", ["nonsense", encode_cursor("a", 1), encode_cursor(0.5, "1"), encode_cursor(1), encode_cursor(10**400, 1)]
+)
 def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid):
         page_rows(Pile(np.ones(1, dtype=np.bool_), np.zeros(1)), np.ones(1, dtype=np.int64), cursor, 5)
