@@ -193,6 +193,7 @@ class BulkChange:
         return render(
             self._request,
             "partials/images/_changed.html",
+            headers={"HX-Trigger": "grid:clear"},  # what was selected has been dealt with
             project=self._project,
             browse=browse,
             text=text,

@@ -127,7 +127,7 @@ def _list(
         project=project,
         categories=categories,
         counts=queries.count_by_class(session, project_id),
-        palette=CATEGORY_COLORS,
+        class_colors=CATEGORY_COLORS,
         next_color=next((color for color in CATEGORY_COLORS if color not in used), CATEGORY_COLORS[0]),
         may_edit=actor.may(Action.EDIT),
         problem=problem.detail if problem else None,

@@ -93,7 +93,7 @@ def list_images(
     limit = max(1, min(limit, MAX_PAGE_SIZE))
     keys = conditions.sort_keys(wanted.sort, model)
     query = _select(project_id, wanted, model).order_by(*conditions.ordering(wanted.sort, keys)).limit(limit + 1)
-    if cursor:
+    if cursor is not None:
         query = query.where(conditions.beyond(wanted.sort, keys, conditions.position(wanted.sort, cursor)))
     rows = session.execute(query).all()
     items = [_row(row) for row in rows[:limit]]

@@ -7,14 +7,13 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
+from app.core.ids import new_uuid
 from app.db.tables import Project
 from app.images import facets, queries, vocabulary
 from app.images.facets import Facets
 from app.images.filters import ImageFilter
 from app.images.queries import GridRow, ImageDetail
 from app.images.vocabulary import ClassRef, FieldRef, ModelRef, TagRef, Vocabulary
-
-UNSURE_FORMAT = "unsure {:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Browse:
-    """The whole screen."""
+    """The whole screen. `stamp` differs from one answer to the next."""
 
     project: Project
     wanted: ImageFilter
@@ -104,6 +103,7 @@ class Browse:
     grid: Grid
     links: Links
     detail: Detail | None
+    stamp: str
 
 
 def tile_of(row: GridRow, words: Vocabulary, links: Links, wanted: ImageFilter) -> Tile:
@@ -187,6 +187,7 @@ def load_browse(
         grid=load_grid(session, project.id, wanted, words, links),
         links=links,
         detail=load_detail(session, project.id, image_id, words, links) if image_id else None,
+        stamp=new_uuid().hex[:8],
     )
 
 

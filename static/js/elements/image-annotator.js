@@ -93,8 +93,9 @@ export class ImageAnnotator extends HTMLElement {
     } else if (name === "c" && !event.repeat) {
       this.stage.tool = TOOLS.tone;
     } else if (/^[1-9]$/.test(name)) {
-      const row = [...this.form.querySelectorAll("[name=category_id]:not([value=''])")][Number(name) - 1];
-      if (row && !row.disabled) this.choose(row.value, true);
+      const row = [...(this.form?.querySelectorAll("[name=category_id]:not([value=''])") ?? [])][Number(name) - 1];
+      // The same key again takes the class away; a key that is held down must not.
+      if (row && !row.matches(":disabled") && !event.repeat) this.choose(row.checked ? "" : row.value, true);
     } else if (KEYS[name] && !(onRange && name.startsWith("Arrow"))) {
       event.preventDefault();
       this.command(KEYS[name]);

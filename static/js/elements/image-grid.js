@@ -2,7 +2,7 @@
  * Selects images in a grid. The ticked checkboxes are the selection: the form named in `bar` posts them as they are.
  *
  * The corner ticks one; Ctrl or Shift and a click, Space, Shift and an arrow, Ctrl-A and a lasso over the gaps do the rest; Esc lets go.
- * Event (bubbles): `grid:selection` {ids}.
+ * Event (bubbles): `grid:selection` {ids}. A response header `HX-Trigger: grid:clear` lets go of all.
  */
 import { count } from "../lib/format.js";
 import { isTyping, nameOf } from "../lib/keys.js";
@@ -23,6 +23,8 @@ export class ImageGrid extends HTMLElement {
     // The bar may stand anywhere in the page, and may come back by a swap: it is found when it is needed.
     this.letGo = (event) => event.target.closest("[data-part=clear]")?.form === this.bar && this.bar && this.choose(none());
     document.addEventListener("click", this.letGo);
+    this.clear = () => this.choose(none());
+    document.addEventListener("grid:clear", this.clear);
     this.observer = new MutationObserver(() => this.refresh());
     this.observer.observe(this.list, { childList: true });
     this.refresh();
@@ -31,6 +33,7 @@ export class ImageGrid extends HTMLElement {
   disconnectedCallback() {
     document.removeEventListener("keydown", this.pressAnywhere);
     document.removeEventListener("click", this.letGo);
+    document.removeEventListener("grid:clear", this.clear);
     this.observer.disconnect();
   }
 
