@@ -45,6 +45,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "images.undo_deleted": {"data": {"change": "2026-01-01T00:00:00Z"}},
     "images.set_tags": {"data": {"add": "x"}},
     "jobs.start": {"data": {}},
+    "annotations.set_class": {"data": {"image_id": "1", "version": "0", "category_id": "1"}},
     "v1.classes.create": {"json": {"0": {"name": "x"}}},
     "v1.train.start": {"json": None},
     "v1.models.download": {"json": {"threshold": 0.5}},
