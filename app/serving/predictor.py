@@ -27,8 +27,11 @@ class _Running:
 
 
 _running: _Running | None = None
-# Bundles that are compiled now; the engine decides how long it keeps each.
+# Bundles that are compiled now, and when each was last asked for: the engine decides how long it keeps which, and is
+# told of use once a second, for finding a folder's true name costs as much as the rest of a call.
 _loaded: "weakref.WeakValueDictionary[str, LoadedModel]" = weakref.WeakValueDictionary()
+_touched: dict[str, float] = {}
+_TOUCH_EVERY_S = 1.0
 _directories: dict[str, Path] = {}
 
 
@@ -39,8 +42,9 @@ def predictor() -> BatchingPredictor:
 
 async def load(bundle_key: str) -> LoadedModel:
     """Return a model without blocking the event loop while it is fetched and compiled. Raises as `open_model` does."""
-    if bundle_key in _loaded:
-        return open_model(bundle_key)
+    model = _loaded.get(bundle_key)
+    if model is not None and time.monotonic() - _touched.get(bundle_key, 0.0) < _TOUCH_EVERY_S:
+        return model
     return await run_in_threadpool(open_model, bundle_key)
 
 
@@ -60,6 +64,7 @@ def open_model(bundle_key: str) -> LoadedModel:
         directory = _directories[bundle_key] = paths[0].parent
     model = _get().engine.get(directory)
     _loaded[bundle_key] = model
+    _touched[bundle_key] = time.monotonic()
     return model
 
 
@@ -84,6 +89,7 @@ def close() -> None:
     with _lock:
         running, _running = _running, None
         _directories.clear()
+        _touched.clear()
     if running is not None:
         running.batching.close()
     _loaded.clear()

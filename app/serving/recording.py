@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -210,14 +210,13 @@ def _row(call: Call) -> dict[str, Any]:
 
 
 def _stored(waiting: _Waiting) -> dict[str, Any]:
-    """Return the row of a call, its picture stored; the same picture sent again is stored once."""
+    """Return the row of a call, its picture stored; the same picture sent again soon is stored once."""
     row = waiting.row or _row(waiting.call)
     if waiting.picture is None or not get_settings().history_images:
         return row
     key = keys.inference_image(waiting.call.deployment_id, row["sha256"])
     try:
-        if not blobs().exists(key):
-            blobs().put(key, waiting.picture)
+        _store_once(key, waiting.picture)
     except Exception:  # a full or absent store costs the picture, not the row
         log.exception("the picture of a call could not be stored")
         return row
@@ -232,6 +231,21 @@ def _write_one_by_one(rows: list[dict[str, Any]]) -> None:
                 session.execute(insert(InferenceRecord), [row])
         except SQLAlchemyError as error:
             log.warning("a call of endpoint %s cannot be recorded: %s", row["deployment_id"], error)
+
+
+_stored_keys: OrderedDict[str, None] = OrderedDict()
+_MOST_STORED_KEYS = 4096
+
+
+def _store_once(key: str, picture: bytes) -> None:
+    """Store a picture unless it was stored lately; storing it again would only write the same bytes over themselves."""
+    if key in _stored_keys:
+        _stored_keys.move_to_end(key)
+        return
+    blobs().put(key, picture)
+    _stored_keys[key] = None
+    if len(_stored_keys) > _MOST_STORED_KEYS:
+        _stored_keys.popitem(last=False)
 
 
 def _note_key_use(session: Session, batch: list[_Waiting]) -> None:
