@@ -118,7 +118,6 @@ def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curv
 # Title, what lies along the x axis, and the name of a single line, of each curve that a training draws.
 _CURVES: dict[str, tuple[str, str, str]] = {
     "cross_validated_auroc": ("AUROC in cross-validation", "log10 of C, the inverse of the regularisation", "AUROC"),
-    "cross_validated_auroc": ("Cross-validated AUROC", "strength of the head, log10", "AUROC"),
     "auroc_by_share_of_labels": ("AUROC on images held out", "share of the labels used", "AUROC"),
 }
 

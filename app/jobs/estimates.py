@@ -6,7 +6,10 @@ from dataclasses import dataclass
 # Seen on two cores with the smallest backbone: seconds of a training besides its images, and for each new image.
 USUAL_BASE_S = 8.0
 USUAL_IMAGE_S = 0.02
+# The first training of an installation converts each backbone once.
+FIRST_TIME_S = 25.0
 _FASTEST_IMAGE_S, _SLOWEST_IMAGE_S = 0.001, 2.0
+_PACE_FROM = 0.25  # before that, what is done once weighs too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class PastRun:
     seconds: float
 
 
-def estimate_s(n_images: int, past: Sequence[PastRun]) -> float:
+def estimate_s(n_images: int, past: Sequence[PastRun], *, is_first: bool = False) -> float:
     """Return the seconds that a training of `n_images` is likely to take.
 
     Features are kept, so only images that no earlier training saw cost the full price. How much that is shows in the
@@ -25,9 +28,10 @@ def estimate_s(n_images: int, past: Sequence[PastRun]) -> float:
 
     Args:
         past: Trainings of the same project, in any order.
+        is_first: Nothing was ever trained on this installation.
     """
     if not past:
-        return USUAL_BASE_S + USUAL_IMAGE_S * n_images
+        return USUAL_BASE_S + USUAL_IMAGE_S * n_images + (FIRST_TIME_S if is_first else 0.0)
     largest = max(past, key=lambda run: (run.n_images, run.seconds))
     # A single run tells only the sum of base and images: take the base as usual, but not more than half of it.
     base_s = min(run.seconds for run in past) if len(past) > 1 else min(USUAL_BASE_S, largest.seconds / 2)
@@ -41,14 +45,15 @@ def estimate_s(n_images: int, past: Sequence[PastRun]) -> float:
 def left_s(fraction: float, elapsed_s: float, expected_s: float | None) -> float | None:
     """Return the seconds that a running job still needs, or None while nothing can be said.
 
-    At the beginning the expectation speaks, towards the end the pace of the job itself.
+    At the beginning the expectation speaks, towards the end the pace of the job itself. Where it takes longer than
+    expected, nothing is said until its pace is worth something.
 
     Args:
         fraction: How much is done, in [0, 1].
         elapsed_s: Since the job was taken.
         expected_s: What such a job usually takes; None where unknown.
     """
-    by_pace = elapsed_s * (1 - fraction) / fraction if fraction >= 0.05 and elapsed_s >= 1 else None
+    by_pace = elapsed_s * (1 - fraction) / fraction if fraction >= _PACE_FROM and elapsed_s >= 1 else None
     by_history = None if expected_s is None else expected_s - elapsed_s
     if by_history is not None and by_history <= 0:
         by_history = None  # it takes longer than expected: only its pace can tell

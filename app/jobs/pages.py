@@ -18,6 +18,7 @@ from app.jobs import service as job_service
 from app.jobs.cards import make_card
 from app.jobs.schemas import JobCard, JobRow, TrainForm
 from app.projects import service as project_service
+from app.settings import get_settings
 from app.web.deps import SessionDep, page_actor
 from app.web.problems import wants_partial
 from app.web.rendering import render
@@ -97,7 +98,7 @@ def _train_page(
 ) -> Response:
     ready = queries.get_readiness(session, project.id)
     jobs = queries.list_jobs(session, project.id)
-    seconds = estimates.estimate_s(ready.n_labelled + ready.n_unlabelled, queries.list_past_runs(jobs))
+    seconds = _expected_s(ready.n_labelled + ready.n_unlabelled, queries.list_past_runs(jobs))
     return render(
         request,
         "pages/jobs/train.html",
@@ -158,7 +159,10 @@ def _card(session: Session, project_id: int, job_id: UUID) -> JobCard:
 def _full_cards(session: Session, wanted: list[JobRow], jobs: list[JobRow]) -> list[JobCard]:
     past, now = queries.list_past_runs(jobs), utc_now()
     events = queries.list_events(session, [job.id for job in wanted])
-    return [
-        make_card(job, events[job.id], now=now, expected_s=estimates.estimate_s(job.n_images or 0, past))
-        for job in wanted
-    ]
+    return [make_card(job, events[job.id], now=now, expected_s=_expected_s(job.n_images or 0, past)) for job in wanted]
+
+
+def _expected_s(n_images: int, past: list[estimates.PastRun]) -> float:
+    # Where the worker has a disk of its own this says too much once, and never again.
+    is_first = not past and not (get_settings().cache_dir / "backbones").is_dir()
+    return estimates.estimate_s(n_images, past, is_first=is_first)

@@ -16,7 +16,7 @@ class Reporter:
 
     def __init__(self, on_event: OnEvent) -> None:
         self._on_event = on_event
-        self._stage = ""
+        self._stage = self._message = ""
         self._start = self._end = self._fraction = 0.0
         self._said_at = 0.0
 
@@ -26,8 +26,12 @@ class Reporter:
         self._say(self._start, message)
 
     def step(self, share: float = 0.0, message: str = "") -> None:
-        """Say that `share` in [0, 1] of the stage is done; at most four times a second anything is sent."""
-        if time.monotonic() - self._said_at >= _EVERY_S:
+        """Say that `share` in [0, 1] of the stage is done; at most four times a second it is sent.
+
+        The first message after a silent step always goes out: what it announces may take long.
+        """
+        is_announcement = bool(message) and not self._message
+        if is_announcement or time.monotonic() - self._said_at >= _EVERY_S:
             self._say(self._start + (self._end - self._start) * min(1.0, max(0.0, share)), message)
 
     def log(self, text: str, *, is_warning: bool = False) -> None:
@@ -42,4 +46,5 @@ class Reporter:
     def _say(self, fraction: float, message: str) -> None:
         self._fraction = max(self._fraction, min(1.0, fraction))
         self._said_at = time.monotonic()
+        self._message = message
         self._on_event(Progress(stage=self._stage, fraction=self._fraction, message=message))
