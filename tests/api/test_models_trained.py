@@ -1,0 +1,102 @@
+"""A report on a model from the real training: what the worker leaves is what the screens read."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image as Picture
+from sqlalchemy import select
+
+from app.accounts.permissions import Actor
+from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
+from app.contracts.jobs import TrainSpec
+from app.contracts.tasks import TaskType
+from app.db.session import new_session, transaction
+from app.db.tables import Category, Image, ModelVersion, Prediction, Project
+from app.registry import service as registry_service
+from app.storage.current import blobs
+from tests import factories, model_support
+from worker.ml.training.classification import train_classification
+
+
+def frozen(project: Project) -> Dataset:
+    """Return the project's images as a training receives them."""
+    with new_session() as session:
+        images = list(session.scalars(select(Image).where(Image.project_id == project.id).order_by(Image.id)))
+        rows = list(session.scalars(select(Category).where(Category.project_id == project.id).order_by(Category.index)))
+    items = [
+        DatasetItem(
+            image_id=image.id,
+            sha256=image.sha256,
+            blob_key=image.blob_key,
+            width_px=image.width_px,
+            height_px=image.height_px,
+            split=image.split,
+            annotations=(AnnotationValue(category_id=image.category_id),) if image.category_id else (),
+        )
+        for image in images
+    ]
+    return Dataset(
+        task=TaskType.CLASSIFICATION,
+        categories=tuple(CategoryRef(id=row.id, name=row.name, color=row.color, is_good=row.is_good) for row in rows),
+        items=tuple(item for item in items if item.annotations),
+        unlabelled=tuple(item for item in items if not item.annotations),
+    )
+
+
+@pytest.fixture
+def model(owner: Actor, tmp_path: Path) -> ModelVersion:
+    project = factories.make_project(owner, "Housings", ("good", "scratch"))
+    mix = [(["good", "scratch"][n % 2], ["train", "train", "dev", "test"][n // 2 % 4]) for n in range(96)]
+    model_support.add_images(project, [*mix, (None, None), (None, None)])
+    trained = train_classification(
+        TrainSpec(backbone="toy", seed=1),
+        frozen(project),
+        open_image=lambda item: blobs().local_path(item.blob_key),
+        cache_dir=tmp_path / "cache",
+        work_dir=tmp_path / "work",
+        on_event=lambda _event: None,
+        precision="f32",
+    )
+    with transaction() as session:
+        return registry_service.publish(
+            session,
+            job=model_support.make_job(session, project, owner, len(mix)),
+            name=None,
+            bundle_dir=trained.bundle_dir,
+            manifest=trained.manifest,
+            metrics={split: measured.model_dump(mode="json") for split, measured in trained.metrics.items()},
+            tables=trained.tables,
+            predictions=trained.predictions,
+        )
+
+
+def test_the_trained_model_is_stored_shown_and_explained(browser: TestClient, model: ModelVersion) -> None:
+    stem = f"/projects/{model.project_id}/models/{model.id}"
+    with new_session() as session:
+        rows = list(session.scalars(select(Prediction).where(Prediction.model_id == model.id)))
+    assert len(rows) == 98
+    assert {row.split for row in rows} == {"train", "dev", "test", None}
+    page = browser.get(stem).text
+    assert model.manifest["decision"]["reason"].split(".")[0] in page
+    assert "Symmetries" in page
+    assert "Regularisation" in page
+    assert "Checked end to end" in page
+    assert model.metrics["test"]["n_images"] == 24
+    assert 0.0 <= model.metrics["test"]["auroc"]["low"] <= model.metrics["test"]["auroc"]["value"] <= 1.0
+
+    row = max((row for row in rows if row.split == "test"), key=lambda row: row.ng_score or 0.0)
+    found = browser.get(f"{stem}/heat/{row.image_id}.png")
+    assert found.status_code == 200
+    assert np.asarray(Picture.open(io.BytesIO(found.content)).convert("RGBA"))[..., 3].max() > 0
+    assert browser.get(f"{stem}/images/{row.image_id}").status_code == 200
+    assert browser.get(f"{stem}/images?split=unlabelled").text.count("tile__link") == 2
+
+
+def test_the_report_agrees_with_the_trainings_own_evaluation(model: ModelVersion) -> None:
+    """Two programs counted the same images: accuracy and AUROC mean the same in both."""
+    for figures in model.metrics.values():
+        ours, theirs = figures["accuracy"]["value"], figures["n_correct"] / figures["n"]
+        assert ours == pytest.approx(theirs)
