@@ -9,19 +9,36 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
+from app.db.guard import Unstorable, check_values, to_json
 from app.settings import get_settings
 
 log = logging.getLogger(__name__)
 
+_NUMBER_OUT_OF_RANGE = "22003"  # PostgreSQL's SQLSTATE numeric_value_out_of_range
+
 
 def make_engine(url: str) -> Engine:
     """Return an engine for `url`, with what each database needs for many short transactions."""
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=10, max_overflow=20)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    common: dict[str, Any] = {"pool_size": 10, "max_overflow": 20, "json_serializer": to_json}
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, **common)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = create_engine(url, pool_pre_ping=True, **common)
+        event.listen(engine, "handle_error", _refuse_large_number)
+    event.listen(engine, "before_cursor_execute", _check_values)
     return engine
+
+
+def _check_values(_connection: Any, _cursor: Any, _statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+    check_values(parameters)
+
+
+def _refuse_large_number(context: Any) -> None:
+    # Only PostgreSQL knows how wide the column is that a number is compared with.
+    if getattr(context.original_exception, "sqlstate", None) == _NUMBER_OUT_OF_RANGE:
+        raise Unstorable("A number in this request is too large.") from context.original_exception
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

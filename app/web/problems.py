@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app.core.errors import AppError, Invalid, NotAuthenticated
 from app.web.rendering import render
+from app.web.security import HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def _bug(request: Request, error: Exception) -> Response:
         code="internal",
         title="Something went wrong",
         detail=f"This is a fault of Kizu's, not yours. It is in the log as {error_id}.",
+        headers=HEADERS,  # Starlette answers a bug from outside of every middleware, also of the one that sets these
         error_id=error_id,
     )
 

@@ -14,6 +14,15 @@ CSP = (
 # Files that people uploaded get a policy under which nothing in them can run.
 FILE_CSP = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Routes for programs carry a key in a header, which no other site can make a browser send.
 _KEYED_PREFIXES = ("/v1/", "/inference/", "/api/", "/pictor/")
@@ -30,10 +39,18 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                out = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    out.setdefault(name, value)
+            await send(message)
+
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            await refusal(scope, receive, send)
+            await refusal(scope, receive, send_with_headers)
             return
 
         read_bytes = 0
@@ -47,17 +64,6 @@ class SecurityMiddleware:
                     # The length was not announced, or not truly: the connection ends here.
                     return {"type": "http.disconnect"}
             return message
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                out = MutableHeaders(scope=message)
-                out.setdefault("Content-Security-Policy", CSP)
-                out.setdefault("X-Content-Type-Options", "nosniff")
-                out.setdefault("Referrer-Policy", "same-origin")
-                out.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-                out.setdefault("Permissions-Policy", "camera=(self), microphone=(), geolocation=()")
-                out.setdefault("Cache-Control", "no-store")
-            await send(message)
 
         await self._app(scope, bounded_receive, send_with_headers)
 
