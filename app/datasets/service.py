@@ -101,7 +101,10 @@ def freeze(
         items=tuple(_item(row, chosen.get(row.id, row.split)) for row in rows),
         unlabelled=tuple(_item(row, None) for row in _unlabelled_rows(session, project.id)),
     )
-    return _find_same(session, project.id, dataset) or _store_version(session, project.id, dataset, created_by_id)
+    content_hash = dataset.content_hash()
+    return _find_same(session, project.id, dataset, content_hash) or _store_version(
+        session, project.id, dataset, content_hash, created_by_id
+    )
 
 
 def load_items(version: DatasetVersion) -> Dataset:
@@ -227,11 +230,11 @@ def _item(row: Row[Any], split: Split | str | None) -> DatasetItem:
     )
 
 
-def _find_same(session: Session, project_id: int, dataset: Dataset) -> DatasetVersion | None:
+def _find_same(session: Session, project_id: int, dataset: Dataset, content_hash: str) -> DatasetVersion | None:
     """Return the newest version with the same content, if the images that it predicts are the same too."""
     version = session.scalar(
         select(DatasetVersion)
-        .where(DatasetVersion.project_id == project_id, DatasetVersion.content_hash == dataset.content_hash())
+        .where(DatasetVersion.project_id == project_id, DatasetVersion.content_hash == content_hash)
         .order_by(DatasetVersion.number.desc())
         .limit(1)
     )
@@ -246,8 +249,9 @@ def _ids(items: Iterable[DatasetItem]) -> set[int]:
     return {item.image_id for item in items}
 
 
-def _store_version(session: Session, project_id: int, dataset: Dataset, created_by_id: int | None) -> DatasetVersion:
-    content_hash = dataset.content_hash()
+def _store_version(
+    session: Session, project_id: int, dataset: Dataset, content_hash: str, created_by_id: int | None
+) -> DatasetVersion:
     key = keys.dataset_items(project_id, content_hash)
     blobs().put(key, gzip.compress(dataset.model_dump_json().encode(), compresslevel=5, mtime=0))
     last = session.scalar(select(func.max(DatasetVersion.number)).where(DatasetVersion.project_id == project_id))
