@@ -14,6 +14,7 @@ export class ImageGrid extends HTMLElement {
   connectedCallback() {
     this.list = this.querySelector("[data-part=list]");
     this.selection = none();
+    for (const box of this.querySelectorAll(".tile__pick input:checked")) this.selection.ids.add(box.value); // ticked before this module came
     this.addEventListener("click", (event) => this.click(event), true);
     this.addEventListener("keydown", (event) => this.press(event));
     this.addEventListener("focusin", (event) => this.rove(event.target.closest?.(".tile")));
@@ -79,6 +80,8 @@ export class ImageGrid extends HTMLElement {
     event.stopPropagation();
     this.choose(pick(this.selection, this.order(), tile.dataset.id, event.shiftKey ? "range" : "toggle"));
     tile.querySelector("a").focus({ preventScroll: true });
+    // After a cancelled click on the box itself the browser takes its tick back: put the selection in force again then.
+    if (event.target.matches("input")) setTimeout(() => this.choose(this.selection));
   }
 
   order() {
