@@ -33,7 +33,10 @@ export function wireDialogs() {
     if (opener) {
       const dialog = document.getElementById(opener.dataset.opens);
       if (typeof dialog?.open === "function") dialog.open();
-      else dialog?.showModal();
+      else if (dialog) {
+        if (dialog.open) dialog.close(); // it stands in the page; now it comes to the front
+        dialog.showModal();
+      }
     }
     if (target.closest("[data-closes]")) target.closest("dialog")?.close();
     // A press on the backdrop is a press on the dialog itself, outside its box.
@@ -50,6 +53,13 @@ export function wireDialogs() {
     const button = document.querySelector(`[data-anchors="${CSS.escape(menu.id)}"]`);
     if (button) anchor(menu, button);
   }, true);
+
+  // A form in a dialog that has done its work closes it; one that was refused stays, with what is wrong.
+  document.addEventListener("htmx:finally:request", (event) => {
+    const { ctx } = event.detail ?? {};
+    const form = ctx?.sourceElement;
+    if (form?.dataset?.closesOnSuccess !== undefined && ctx.response?.status < 400) form.closest("dialog")?.close();
+  });
 
   document.addEventListener("htmx:confirm", (event) => {
     const { ctx, issueRequest, dropRequest } = event.detail;

@@ -467,7 +467,7 @@ def test_a_class_set_elsewhere_is_shown_not_overwritten(browser, line):
 
 def test_classes_are_managed_in_their_dialog(browser, line):
     address = f"{line.root}/classes"
-    assert browser.get(address, headers=PARTIAL).text.count("class-list__item") == 3
+    assert browser.get(address, headers=PARTIAL).text.count('class="class-list__item"') == 3
     answer = browser.post(address, data={"name": "crack", "color": "#56b4e9", "is_good": "true"}, headers=PARTIAL)
     assert answer.headers["HX-Trigger"] == "classes:changed"
     assert browser.post(address, data={"name": "crack"}, headers=PARTIAL).status_code == 409
