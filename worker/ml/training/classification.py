@@ -22,7 +22,6 @@ from app.contracts.bundle import (
     MANIFEST_NAME,
     MODEL_NAME,
     BundleManifest,
-    DecisionRule,
     Lineage,
     ParityCheck,
     Precision,
@@ -37,39 +36,26 @@ from app.inference.decision import decide_many, good_index
 from app.inference.engine import LoadedModel
 from app.inference.metrics import Estimate, SplitMetrics, evaluate
 from app.inference.sessions.openvino import OpenVinoSession
-from app.inference.threshold import choose_rule
 from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import Extracted, FeatureExtractor, OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
 from worker.ml.exporters.classification import compose
-from worker.ml.heads.linear import (
-    CrossValidation,
-    LinearHead,
-    Whitener,
-    cross_validate,
-    fit,
-    fit_temperature,
-    softmax,
-    solve,
-    stratified_folds,
-)
 from worker.ml.training.choices import (
     MAX_FOR_BACKBONES,
     MAX_FOR_SYMMETRIES,
     Choices,
     Chooser,
     Subset,
-    macro_auroc,
     read_choices,
     stack,
     write_choices,
 )
+from worker.ml.training.fitting import Fitted, Labelled, fit_classifier
 from worker.ml.training.reporting import OnEvent, Reporter
+from worker.ml.training.tables import tables_of
 
 _COMPARE_BUDGET_S = 20.0
 _COMPARE_SHARE = 0.25
-_MIN_DEV = 60
-_MIN_DEV_EACH = 10
 _N_PARITY = 32
 _LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scikit-learn")
 
@@ -88,18 +74,6 @@ class TrainedModel:
     tables: dict[str, Any]
     predictions: tuple[ImagePrediction, ...]
     unreadable: dict[int, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Fitted:
-    """A head with everything that was chosen after it."""
-
-    head: LinearHead
-    temperature: float
-    decision: DecisionRule
-    cross_validation: list[CrossValidation]
-    strength: float
-    feature_mean: np.ndarray
 
 
 def train_classification(
@@ -181,8 +155,7 @@ class _Training:
         predictions, metrics = self._evaluate(model, items, features, truth, extracted, symmetry)
         bundle = self._prove(model, items, predictions)
         self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
-        tables = {_KEYS[table.what]: _as_table(table) for table in choices.comparisons}
-        tables["regularisation"] = _strength_table(fitted)
+        tables = tables_of(choices.comparisons, fitted)
         unreadable = {item.image_id: why for item in self._all() if (why := extracted.unreadable.get(item.sha256))}
         return TrainedModel(bundle.directory, bundle.manifest, metrics, tables, predictions, unreadable)
 
@@ -275,61 +248,21 @@ class _Training:
 
     # Fitting
 
-    def _fit(self, items: Sequence[DatasetItem], features: np.ndarray, truth: np.ndarray) -> _Fitted:
+    def _fit(self, items: Sequence[DatasetItem], features: np.ndarray, truth: np.ndarray) -> Fitted:
         self.reporter.begin("Fitting", until=0.85, message="Choosing the regularisation")
         is_train = np.array([item.split is Split.TRAIN for item in items])
-        x, y, k = features[is_train], truth[is_train], len(self.dataset.categories)
-        whitener = Whitener(x)
-        self.reporter.step(0.2)
-        results = cross_validate(whitener, y, k, seed=self.spec.seed, on_step=lambda: self.reporter.step(0.4))
-        best = min(results, key=lambda result: result.log_loss)
-        for result in results:
-            self.reporter.point("cross_validated_auroc", np.log10(result.strength), macro_auroc(y, result.logits))
-        self._learning_curve(whitener, y, best)
-        head = fit(whitener, y, k, best.strength)
-        self.reporter.step(0.8, "Calibrating")
         is_dev = np.array([item.split is Split.DEV for item in items])
-        temperature, decision = self._calibrate(head, features[is_dev], truth[is_dev], best, y)
-        mean = x.mean(axis=0, dtype=np.float64)
-        return _Fitted(head, temperature, decision, results, best.strength, mean)
-
-    def _calibrate(
-        self, head: LinearHead, dev: np.ndarray, dev_truth: np.ndarray, best: CrossValidation, y: np.ndarray
-    ) -> tuple[float, DecisionRule]:
-        """Choose temperature and threshold on dev, or where dev is small on images as their fold saw them."""
-        counts = np.bincount(dev_truth, minlength=1)
-        is_enough = len(dev) >= _MIN_DEV and len(counts[counts > 0]) > 1 and counts[counts > 0].min() >= _MIN_DEV_EACH
-        if is_enough:
-            logits, truth, measured_on = head.logits(dev), dev_truth, "the dev images"
-        else:
-            logits, truth, measured_on = (
-                best.logits,
-                y,
-                "the training images, each judged by a model that had not seen it",
-            )
-        temperature = fit_temperature(logits, truth)
-        scores = softmax(logits / temperature)
-        return temperature, choose_rule(truth, scores, self.dataset.categories, measured_on=measured_on)
-
-    def _learning_curve(self, whitener: Whitener, y: np.ndarray, best: CrossValidation) -> None:
-        """Say how the score grows with labels, on the first fold: does labelling more still pay?"""
-        folds = stratified_folds(y, 5, self.spec.seed)
-        if len(folds) < 3 or len(y) < 40:
-            return
-        held_out, k = folds[0], len(self.dataset.categories)
-        for n_parts in range(1, len(folds)):
-            self.reporter.step(0.6)
-            rest = np.concatenate(folds[1 : n_parts + 1])
-            head_x, head_y = whitener.coordinates[rest], y[rest]
-            if len(np.unique(head_y)) < 2:
-                continue
-            value = macro_auroc(y[held_out], _held_out_logits(head_x, head_y, whitener.coordinates[held_out], k, best))
-            if not np.isnan(value):
-                self.reporter.point("auroc_by_share_of_labels", n_parts / (len(folds) - 1), value)
+        return fit_classifier(
+            Labelled(features[is_train], truth[is_train]),
+            Labelled(features[is_dev], truth[is_dev]),
+            self.dataset.categories,
+            seed=self.spec.seed,
+            reporter=self.reporter,
+        )
 
     # Bundle
 
-    def _compose(self, backbone: str, symmetry: SymmetryCard, fitted: _Fitted, lineage: Lineage) -> Bundle:
+    def _compose(self, backbone: str, symmetry: SymmetryCard, fitted: Fitted, lineage: Lineage) -> Bundle:
         self.reporter.begin("Evaluation", until=0.95, message="Composing the model")
         directory = self.work_dir / "bundle"
         directory.mkdir(exist_ok=True)
@@ -457,9 +390,6 @@ class _Training:
             )
 
 
-_KEYS = {"backbone": "backbones", "symmetry": "symmetries"}
-
-
 def measure(truth: np.ndarray, scores: np.ndarray, manifest: BundleManifest, *, seed: int = 0) -> SplitMetrics:
     """Return the metrics of one split at the manifest's own threshold."""
     rule, categories = manifest.decision, manifest.categories
@@ -477,46 +407,10 @@ def measure(truth: np.ndarray, scores: np.ndarray, manifest: BundleManifest, *, 
     )
 
 
-def _held_out_logits(
-    x: np.ndarray, y: np.ndarray, held_out: np.ndarray, n_categories: int, best: CrossValidation
-) -> np.ndarray:
-    weight, bias = solve(x, y, n_categories, best.strength)
-    return held_out @ weight + bias
-
-
 def _write_manifest(directory: Path, manifest: BundleManifest) -> None:
     partial = directory / f"{MANIFEST_NAME}.partial"
     partial.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2))
     partial.replace(directory / MANIFEST_NAME)
-
-
-def _as_table(table: Comparison) -> dict[str, Any]:
-    rows = [
-        {
-            "name": row.name,
-            "auroc": {"value": row.score, "low": row.low, "high": row.high},
-            "seconds": row.seconds,
-            "passes": row.passes,
-            "note": row.note,
-            "is_chosen": row.is_chosen,
-        }
-        for row in table.rows
-    ]
-    note = f"{table.reason} Cross-validated in {table.n_folds} folds on {table.n_images:,} labelled images."
-    return {"note": note, "rows": rows}
-
-
-def _strength_table(fitted: _Fitted) -> dict[str, Any]:
-    rows = [
-        {
-            "strength": result.strength,
-            "log_loss": result.log_loss,
-            "temperature": result.temperature,
-            "is_chosen": result.strength == fitted.strength,
-        }
-        for result in fitted.cross_validation
-    ]
-    return {"note": "The lowest cross-validated log-loss after calibration wins; smaller is simpler.", "rows": rows}
 
 
 def _shown(estimate: Estimate) -> str:

@@ -1,0 +1,103 @@
+"""Fitting a classifier's head: its strength by cross-validation, then its temperature, then its default threshold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.contracts.bundle import DecisionRule
+from app.contracts.dataset import CategoryRef
+from app.inference.threshold import choose_rule
+from worker.ml.heads.linear import (
+    CrossValidation,
+    LinearHead,
+    Whitener,
+    cross_validate,
+    fit,
+    fit_temperature,
+    softmax,
+    solve,
+    stratified_folds,
+)
+from worker.ml.training.choices import macro_auroc
+from worker.ml.training.reporting import Reporter
+
+_MIN_DEV = 60
+_MIN_DEV_EACH = 10
+_MIN_FOR_CURVE = 40
+_OUT_OF_FOLD = "the training images, each judged by a model that had not seen it"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features (N, D) of images and their class indices (N,)."""
+
+    features: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head with everything that was chosen after it. `feature_mean` (D,) is that of the training images."""
+
+    head: LinearHead
+    temperature: float
+    decision: DecisionRule
+    cross_validation: list[CrossValidation]
+    strength: float
+    feature_mean: np.ndarray
+
+
+def fit_classifier(
+    train: Labelled, dev: Labelled, categories: Sequence[CategoryRef], *, seed: int, reporter: Reporter
+) -> Fitted:
+    """Fit on the training images; calibrate on dev, or where dev is small on out-of-fold answers.
+
+    Points for two live curves are reported: AUROC by strength (as a power of ten), and by the share of the labels.
+    """
+    k = len(categories)
+    whitener = Whitener(train.features)
+    reporter.step(0.2)
+    results = cross_validate(whitener, train.truth, k, seed=seed, on_step=lambda: reporter.step(0.4))
+    best = min(results, key=lambda result: result.log_loss)
+    for result in results:
+        value = macro_auroc(train.truth, result.logits)
+        reporter.point("cross_validated_auroc", float(np.log10(result.strength)), value)
+    _report_learning_curve(whitener, train.truth, k, best.strength, seed=seed, reporter=reporter)
+    head = fit(whitener, train.truth, k, best.strength)
+    reporter.step(0.8, "Calibrating")
+    temperature, decision = _calibrate(head, dev, best, train.truth, categories)
+    mean = train.features.mean(axis=0, dtype=np.float64)
+    return Fitted(head, temperature, decision, results, best.strength, mean)
+
+
+def _calibrate(
+    head: LinearHead, dev: Labelled, best: CrossValidation, train_truth: np.ndarray, categories: Sequence[CategoryRef]
+) -> tuple[float, DecisionRule]:
+    counts = np.bincount(dev.truth)
+    counts = counts[counts > 0]
+    if len(dev.truth) >= _MIN_DEV and len(counts) > 1 and counts.min() >= _MIN_DEV_EACH:
+        logits, truth, measured_on = head.logits(dev.features), dev.truth, "the dev images"
+    else:
+        logits, truth, measured_on = best.logits, train_truth, _OUT_OF_FOLD
+    temperature = fit_temperature(logits, truth)
+    return temperature, choose_rule(truth, softmax(logits / temperature), categories, measured_on=measured_on)
+
+
+def _report_learning_curve(
+    whitener: Whitener, truth: np.ndarray, n_categories: int, strength: float, *, seed: int, reporter: Reporter
+) -> None:
+    """Say how the score on one fold grows with labels from the others: does labelling more still pay?"""
+    folds = stratified_folds(truth, 5, seed)
+    if len(folds) < 3 or len(truth) < _MIN_FOR_CURVE:
+        return
+    held_out = folds[0]
+    for n_parts in range(1, len(folds)):
+        reporter.step(0.6)
+        rest = np.concatenate(folds[1 : n_parts + 1])
+        if len(np.unique(truth[rest])) < 2:
+            continue
+        weight, bias = solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
+        value = macro_auroc(truth[held_out], whitener.coordinates[held_out] @ weight + bias)
+        if not np.isnan(value):
+            reporter.point("auroc_by_share_of_labels", n_parts / (len(folds) - 1), value)

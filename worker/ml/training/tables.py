@@ -1,0 +1,43 @@
+"""What was compared in a training, as the registry keeps it: `{key: {"note", "rows"}}` with flat rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.contracts.jobs import Comparison
+from worker.ml.training.fitting import Fitted
+
+_KEYS = {"backbone": "backbones", "symmetry": "symmetries"}
+
+
+def tables_of(comparisons: Sequence[Comparison], fitted: Fitted) -> dict[str, Any]:
+    """Return one table for each choice that was measured."""
+    return {**{_KEYS[table.what]: _choice(table) for table in comparisons}, "regularisation": _strengths(fitted)}
+
+
+def _choice(table: Comparison) -> dict[str, Any]:
+    rows = [
+        {
+            "name": row.name,
+            "auroc": {"value": row.score, "low": row.low, "high": row.high},
+            "seconds": row.seconds,
+            "passes": row.passes,
+            "note": row.note,
+            "is_chosen": row.is_chosen,
+        }
+        for row in table.rows
+    ]
+    note = f"{table.reason} Cross-validated in {table.n_folds} folds on {table.n_images:,} labelled images."
+    return {"note": note, "rows": rows}
+
+
+def _strengths(fitted: Fitted) -> dict[str, Any]:
+    rows = [
+        {
+            "strength": result.strength,
+            "log_loss": result.log_loss,
+            "temperature": result.temperature,
+            "is_chosen": result.strength == fitted.strength,
+        }
+        for result in fitted.cross_validation
+    ]
+    return {"note": "The lowest cross-validated log-loss after calibration wins; smaller is simpler.", "rows": rows}
