@@ -109,6 +109,7 @@ def _train_page(
         refusal=refusal,
         estimate=estimates.in_words(seconds),
         options=_options(TaskType(project.task)),
+        symmetries=catalog.SYMMETRIES.values(),
         jobs=jobs,
         cards=_cards(session, jobs),
     )

@@ -25,18 +25,19 @@ def get_readiness(session: Session, project_id: int) -> Readiness:
     """Count what could be trained on, and say what is missing. Freezing checks the same again."""
     unlabelled = select(func.count()).where(Image.project_id == project_id, Image.category_id.is_(None))
     query = (
-        select(Category, func.count(Image.id), unlabelled.scalar_subquery())
+        select(Category, func.count(Image.id), unlabelled.scalar_subquery(), func.min(Image.id))
         .outerjoin(Image, and_(Image.category_id == Category.id, Image.is_labelled.is_(True)))
         .where(Category.project_id == project_id)
         .group_by(Category.id)
         .order_by(Category.index)
     )
     rows = session.execute(query).all()
-    classes = tuple(ClassCount(category.id, category.name, category.color, count) for category, count, _ in rows)
+    classes = tuple(ClassCount(category.id, category.name, category.color, count) for category, count, _, _ in rows)
     return Readiness(
         classes=classes,
         n_labelled=sum(one.n_labelled for one in classes),
         n_unlabelled=rows[0][2] if rows else 0,
+        sample_image_id=next((image_id for *_, image_id in reversed(rows) if image_id is not None), None),
         problem=find_problem(classes),
     )
 

@@ -56,11 +56,15 @@ class ClassCount:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What could be trained on now. `problem` is the sentence that says why it cannot be, or None."""
+    """What could be trained on now. `problem` is the sentence that says why it cannot be, or None.
+
+    `sample_image_id` is a labelled image on which the symmetries are shown, of the last class that has one.
+    """
 
     classes: tuple[ClassCount, ...]
     n_labelled: int
     n_unlabelled: int
+    sample_image_id: int | None
     problem: str | None
 
 

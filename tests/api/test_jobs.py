@@ -55,6 +55,27 @@ def test_one_sentence_says_what_will_happen(browser: TestClient, labelled: Proje
     assert sentence.endswith("Then it predicts the 3 unlabelled images too.")
 
 
+def test_the_page_needs_few_statements(browser: TestClient, labelled: Project, count_statements) -> None:
+    with count_statements() as counted:
+        assert browser.get(f"/projects/{labelled.id}/train").status_code == 200
+    assert counted.n <= 4, counted.statements  # who asks, the project, its classes, its trainings
+    job_id = make_job(labelled.id, state="running", started_at=utc_now())
+    for path, at_most in (("", 5), (f"/{job_id}/card", 4)):
+        with count_statements() as counted:
+            browser.get(f"/projects/{labelled.id}/train{path}")
+        assert counted.n <= at_most, counted.statements
+    with count_statements() as counted:
+        browser.get("/jobs/running")
+    assert counted.n <= 2, counted.statements
+
+
+def test_symmetries_are_shown_on_an_image_of_the_project(browser: TestClient, labelled: Project) -> None:
+    page = browser.get(f"/projects/{labelled.id}/train").text
+    sources = set(re.findall(r'<image href="([^"]+)"', page))
+    assert len(sources) == 1
+    assert browser.get(sources.pop()).status_code == 200
+
+
 def test_train_without_script_queues_one_job_and_goes_back(
     browser: TestClient, labelled: Project, queue: InlineQueue
 ) -> None:
