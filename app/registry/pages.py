@@ -72,7 +72,8 @@ def compare(
 ) -> Response:
     """Answer two models on the same images; without two, the choice of them. `model` is what the list's form sends."""
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
-    ticked = [choice for choice in model or [] if choice not in {a, b}]
+    # The list shows the newest first; read from its end, A is the older one and B what came after.
+    ticked = [choice for choice in reversed(model or []) if choice not in {a, b}]
     a = a or (ticked.pop(0) if ticked else None)
     b = b or (ticked.pop(0) if ticked else None)
     rows = screens.in_order(
