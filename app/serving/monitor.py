@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from PIL import Image
 
 from app.accounts.permissions import Action, Actor
-from app.core.errors import AppError, NotFound
+from app.core.errors import AppError, Invalid, NotFound
 from app.images import thumbnails
 from app.projects import service as project_service
 from app.serving import collecting, queries
@@ -82,11 +82,23 @@ def collect(
     with_answers: Annotated[bool, Form()] = False,
 ) -> Response:
     """Add the pictures of the chosen calls to the project's images, and say what became of each."""
-    collected = collecting.add_to_dataset(
-        actor=actor, project_id=project_id, call_ids=call_id or [], with_answers=with_answers
+    try:
+        collected = collecting.add_to_dataset(
+            actor=actor, project_id=project_id, call_ids=call_id or [], with_answers=with_answers
+        )
+    except Invalid as error:
+        if not wants_partial(request):
+            raise
+        return render(request, "partials/serving/_collect_problem.html", status=422, detail=error.detail)
+    is_partial = wants_partial(request)
+    return render(
+        request,
+        "partials/serving/_collected.html" if is_partial else "pages/serving/collected.html",
+        nav="monitor",
+        project_id=project_id,
+        collected=collected,
+        is_partial=is_partial,
     )
-    template = "partials/serving/_collected.html" if wants_partial(request) else "pages/serving/collected.html"
-    return render(request, template, nav="monitor", project_id=project_id, collected=collected)
 
 
 @router.get(f"{_BASE}/calls/{{call_id}}/picture", name="serving.call_picture")

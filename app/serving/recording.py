@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, update
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -186,7 +186,8 @@ class Recorder:
                         self._count_dropped(len(batch))
                         return
                 time.sleep(RETRY_S)
-            except SQLAlchemyError:
+            except Exception:  # whatever is wrong with one call must not end the history of the others
+                log.info("a batch of calls is written one by one", exc_info=True)
                 _write_one_by_one(rows)
                 return
 
@@ -229,7 +230,7 @@ def _write_one_by_one(rows: list[dict[str, Any]]) -> None:
         try:
             with transaction() as session:
                 session.execute(insert(InferenceRecord), [row])
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - see `Recorder._write`
             log.warning("a call of endpoint %s cannot be recorded: %s", row["deployment_id"], error)
 
 
