@@ -56,7 +56,7 @@ def find_problem(classes: Sequence[ClassCount]) -> str | None:
     return f"Each class needs at least two labelled images: {named}{more}."
 
 
-def _jobs() -> Select[Any]:
+def _jobs() -> Select[*tuple[Any, ...]]:
     return (
         select(Job, DatasetVersion, ModelVersion.id, ModelVersion.name, User.name)
         .outerjoin(DatasetVersion, DatasetVersion.id == Job.dataset_version_id)
@@ -129,7 +129,7 @@ def list_running(session: Session, *, actor: Actor) -> list[RunningJob]:
     ]
 
 
-def to_row(row: Row[Any]) -> JobRow:
+def to_row(row: Row[*tuple[Any, ...]]) -> JobRow:
     job, version, model_id, model_name, author = row
     state = JobState(job.state)
     ended = job.ended_at if state.is_terminal else None

@@ -106,7 +106,7 @@ def request_cancel(session: Session, *, actor: Actor, project_id: int, job_id: U
         said = f"{actor.name} asked to stop."
     session.refresh(job)
     if job.state not in {JobState.CANCELLING, JobState.CANCELLED}:
-        raise JobNotCancellable(f"This training has ended already: it {_ENDED[job.state]}.", state=job.state)
+        raise JobNotCancellable(f"This training has ended already: it {_ENDED[JobState(job.state)]}.", state=job.state)
     if said:
         job_events.add_log(session, job_id, said)
         record(session, user_id=actor.user_id, action="job.cancel", subject=str(job_id), project_id=project_id)
@@ -128,8 +128,8 @@ def delete_job(session: Session, *, actor: Actor, project_id: int, job_id: UUID)
     job = get_for(session, actor=actor, project_id=project_id, job_id=job_id, action=Action.DELETE)
     if session.scalar(select(exists().where(ModelVersion.job_id == job_id))):
         raise InUse("The model of this training still exists. Delete the model first.")
-    ended = delete(Job).where(Job.id == job_id, Job.state.not_in(sorted(ACTIVE)))
-    if session.execute(ended.execution_options(synchronize_session=False)).rowcount == 0:
+    ended = delete(Job).where(Job.id == job_id, Job.state.not_in(sorted(ACTIVE))).returning(Job.id)
+    if session.execute(ended.execution_options(synchronize_session=False)).first() is None:
         raise InUse("This training is under way. Stop it first.", state=job.state)
     session.expunge(job)
     record(session, user_id=actor.user_id, action="job.delete", subject=str(job_id), project_id=project_id)

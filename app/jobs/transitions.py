@@ -45,8 +45,8 @@ def move(
     query = update(Job).where(Job.id == job_id, Job.state.in_(sorted(allowed)), *conditions)
     if token is not None:
         query = query.where(Job.claim_token == token)
-    query = query.values(state=target, **_follows(target) | values)
-    return session.execute(query.execution_options(synchronize_session=False)).rowcount == 1
+    query = query.values(state=target, **_follows(target) | values).execution_options(synchronize_session=False)
+    return session.execute(query.returning(Job.id)).first() is not None
 
 
 def _follows(target: JobState) -> dict[str, Any]:

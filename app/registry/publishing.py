@@ -27,21 +27,29 @@ _ROWS_A_STATEMENT = 5000
 
 
 class PublishingJob(Protocol):
-    """The members of a job row that a model remembers."""
+    """The members of a job that a model remembers."""
 
-    id: UUID
-    project_id: int
-    dataset_version_id: int | None
-    created_by_id: int | None
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def project_id(self) -> int: ...
+    @property
+    def dataset_version_id(self) -> int | None: ...
+    @property
+    def created_by_id(self) -> int | None: ...
 
 
 class ScoredImage(Protocol):
     """What a model said of one image. `scores` are in the bundle's class order; the other two are None unlabelled."""
 
-    image_id: int
-    split: str | None
-    true_category_id: int | None
-    scores: Sequence[float]
+    @property
+    def image_id(self) -> int: ...
+    @property
+    def split(self) -> str | None: ...
+    @property
+    def true_category_id(self) -> int | None: ...
+    @property
+    def scores(self) -> Sequence[float]: ...
 
 
 def publish(

@@ -162,7 +162,7 @@ def _take(job_id: UUID) -> Ticket | None:
             return None
         job = session.execute(select(Job).where(Job.id == job_id)).scalar_one()
         again = "" if job.n_attempts == 1 else f" again (attempt {job.n_attempts}); what was finished before is kept"
-        started = [Progress(stage=STARTING, fraction=0.0), LogLine(text=f"Started{again}.")]
+        started: list[JobEventPayload] = [Progress(stage=STARTING, fraction=0.0), LogLine(text=f"Started{again}.")]
         job_events.add(session, job_id, started)
         return Ticket(
             id=job.id,
@@ -193,8 +193,9 @@ def _end(ticket: Ticket, reporter: Reporter, target: JobState, *, message: str, 
 
 def _why_refused(session: Session, ticket: Ticket) -> Exception:
     row = session.execute(select(Job.state, Job.claim_token).where(Job.id == ticket.id)).one_or_none()
-    is_ours = row is not None and row.claim_token == ticket.token
-    return JobCancelled() if is_ours and row.state == JobState.CANCELLING else ClaimLost()
+    if row is None or row.claim_token != ticket.token or row.state != JobState.CANCELLING:
+        return ClaimLost()
+    return JobCancelled()
 
 
 def explain(error: Exception) -> tuple[str, str | None]:

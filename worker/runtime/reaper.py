@@ -92,7 +92,7 @@ def _unchanged(job: Job) -> list[ColumnElement[bool]]:
     return [Job.state == job.state, Job.claim_token == job.claim_token, Job.heartbeat_at == job.heartbeat_at]
 
 
-def _unheard(now: datetime, *, is_fresh_worker: bool) -> Select[tuple[Job]]:
+def _unheard(now: datetime, *, is_fresh_worker: bool) -> Select[Job]:
     """Select waiting jobs whose message may be lost.
 
     Whether a message still waits in Redis or is gone cannot be told cheaply, so it is sent again every minute; one too
