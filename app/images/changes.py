@@ -99,7 +99,7 @@ def bulk_tag(
         )
         return bulk.answer(f"The tag {name} was taken from {_images(n)}")
     image_service.add_tags(session, actor=actor, project_id=project_id, selection=bulk.selection, names=[name])
-    return bulk.answer(f"Tagged {name}", is_vocabulary_old=True)
+    return bulk.answer(f"Tagged {name}")
 
 
 @router.post("/bulk/delete", name="images.bulk_delete")
@@ -182,13 +182,12 @@ class BulkChange:
             return self.selection[0]
         return self._session.scalar(self.selection.limit(1))  # type: ignore[union-attr]  # a query here
 
-    def answer(self, text: str, *, undo: dict[str, object] | None = None, is_vocabulary_old: bool = False) -> Response:
+    def answer(self, text: str, *, undo: dict[str, object] | None = None) -> Response:
         """Answer with the screen as it is now, and a message that may offer to undo."""
         links = Links.of(self._request, self._project.id)
         if not wants_partial(self._request):
             return RedirectResponse(links.data(self._wanted), status_code=303)
-        words = None if is_vocabulary_old else self.words
-        browse = views.load_browse(self._request, self._session, self._project, self._wanted, words=words)
+        browse = views.load_browse(self._request, self._session, self._project, self._wanted)
         kind, change = next(iter((undo or {}).items()), (None, None))
         return render(
             self._request,

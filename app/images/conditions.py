@@ -50,7 +50,7 @@ def prediction_columns(model: ModelRef | None) -> list[ColumnElement[Any]]:
 
 
 def with_prediction(query: Select, wanted: ImageFilter, model: ModelRef | None, *, always: bool = False) -> Select:
-    if model is None or not (always or wanted.needs_model):
+    if model is None or not (always or wanted.asks_model):
         return query
     return query.join(Prediction, and_(Prediction.image_id == Image.id, Prediction.model_id == model.id), isouter=True)
 

@@ -39,7 +39,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """`n_matching` is how many images the filter shows, `n_all` how many there are without one."""
+    """`n_matching` is how many images the filter shows, `n_all` how many the project has."""
 
     facets: tuple[Facet, ...]
     chips: tuple[Chip, ...]
@@ -148,7 +148,7 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
         facets=tuple(facet for facet in facets if facet.values),
         chips=tuple(chips_of(plain, vocabulary)),
         n_matching=sum(c.n for c in cells if all(check(plain, c) for check in _FITS.values())),
-        n_all=sum(c.n for c in cells),
+        n_all=vocabulary.n_images,
     )
 
 

@@ -74,8 +74,9 @@ class ImageFilter:
         return bool(self.classes or self.has_no_class or self.is_labelled is not None or self.is_wrong)
 
     @property
-    def needs_model(self) -> bool:
-        return bool(self.predicted or self.is_wrong or self.is_unsure or self.sort in {Sort.UNSURE, Sort.NG})
+    def asks_model(self) -> bool:
+        """Whether a condition (not only the order) depends on what a model said."""
+        return bool(self.predicted or self.is_wrong or self.is_unsure)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the filter as query parameters, always in the same order, without what is not set."""

@@ -123,7 +123,7 @@ def count_images(
         with_predictions: Count by prediction too, also where no filter asks for it. That joins every image with its
             prediction; without it an index alone answers.
     """
-    shown = model if with_predictions or wanted.needs_model else None
+    shown = model if with_predictions or wanted.asks_model else None
     cells = _cells(project_id, wanted, shown)
     tags = (
         select(

@@ -173,10 +173,9 @@ def load_browse(
     wanted: ImageFilter,
     *,
     image_id: int | None = None,
-    words: Vocabulary | None = None,
 ) -> Browse:
     """Return the whole screen: vocabulary, one page, counts, and the open image. The caller checked the project."""
-    words = words or vocabulary.load(session, project.id, model_id=wanted.model_id)
+    words = vocabulary.load(session, project.id, model_id=wanted.model_id)
     links = Links.of(request, project.id)
     counts = queries.count_images(session, project.id, wanted, model=words.model)
     return Browse(

@@ -55,7 +55,7 @@ class Vocabulary:
     tags: tuple[TagRef, ...]
     fields: tuple[FieldRef, ...]
     model: ModelRef | None
-    n_images: int = 0  # only where it was asked for
+    n_images: int
 
     def find_class(self, category_id: int | None) -> ClassRef | None:
         return next((one for one in self.classes if one.id == category_id), None)
@@ -74,15 +74,19 @@ def load(session: Session, project_id: int, *, model_id: UUID | None = None, wit
         session: The request's session.
         project_id: The project.
         model_id: Whose predictions are meant; None means the newest model.
-        with_counts: Count the images, of each class and in all; an index answers.
+        with_counts: Count the images of each class as well; an index answers.
 
     Raises:
         NotFound: The project has no model of this id.
     """
     # One statement instead of four: each page needs all of them, and each is a handful of rows.
-    parts = [_classes(project_id, with_counts), _tags(project_id), _fields(project_id), _model(project_id, model_id)]
-    if with_counts:
-        parts.append(_total(project_id))
+    parts = [
+        _classes(project_id, with_counts),
+        _tags(project_id),
+        _fields(project_id),
+        _model(project_id, model_id),
+        _total(project_id),
+    ]
     rows = session.execute(union_all(*parts)).all()
     of_kind = {
         kind: sorted((row for row in rows if row.kind == kind), key=lambda row: (row.place, row.name))

@@ -201,6 +201,7 @@ def upgrade() -> None:
             "ix_image_project_category", ["project_id", "category_id", "deleted_at", "id"], unique=False
         )
         batch_op.create_index("ix_image_project_id", ["project_id", "deleted_at", "id"], unique=False)
+        batch_op.create_index("ix_image_project_name", ["project_id", "deleted_at", "name", "id"], unique=False)
         batch_op.create_index(
             "ix_image_project_facets",
             ["project_id", "deleted_at", "category_id", "split", "is_labelled"],
@@ -544,6 +545,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_image_project_split")
         batch_op.drop_index("ix_image_project_labelled")
         batch_op.drop_index("ix_image_project_facets")
+        batch_op.drop_index("ix_image_project_name")
         batch_op.drop_index("ix_image_project_id")
         batch_op.drop_index("ix_image_project_category")
 

@@ -35,6 +35,7 @@ class Image(Base):
         Index("ix_image_project_split", "project_id", "split", "deleted_at", "id"),
         Index("ix_image_project_labelled", "project_id", "is_labelled", "deleted_at", "id"),
         Index("ix_image_project_id", "project_id", "deleted_at", "id"),
+        Index("ix_image_project_name", "project_id", "deleted_at", "name", "id"),
         # The counts beside the grid: every combination in one pass over this index.
         Index("ix_image_project_facets", "project_id", "deleted_at", "category_id", "split", "is_labelled"),
         Index(
