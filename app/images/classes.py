@@ -1,5 +1,6 @@
 """The classes of a project, managed where they are used: in a dialog of the Data and Label screens."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -91,7 +92,7 @@ def delete_class(request: Request, actor: Editor, session: SessionDep, project_i
 
 
 def _changed(
-    request: Request, session: Session, actor: Actor, project_id: int, *, change_name: str, change
+    request: Request, session: Session, actor: Actor, project_id: int, *, change_name: str, change: Callable[[], None]
 ) -> Response:
     """Make a change and answer with the list; what was not acceptable is said at the class that it was meant for."""
     project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
@@ -132,4 +133,5 @@ def _list(
         may_edit=actor.may(Action.EDIT),
         problem=problem.detail if problem else None,
         problem_at=problem_at,
+        is_partial=wants_partial(request),
     )
