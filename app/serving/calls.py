@@ -1,6 +1,6 @@
 """Reading a prediction call: the key, the endpoint, and the multipart body."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -100,7 +100,7 @@ def _text(part: UploadFile | str | None) -> str | None:
     return part if isinstance(part, str) else None
 
 
-async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes, and stop reading one that grows past `limit` without having said so."""
     n_bytes = 0
     try:

@@ -29,7 +29,7 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
 router = APIRouter(prefix="/inference/v1", tags=["serving"], lifespan=_lifespan)
 _limit = RateLimit(get_settings().rate_limit_per_minute)
 
-_PROBLEM = {"content": {"application/problem+json": {}}}
+_PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
 _REFUSALS: dict[int | str, str] = {
     400: "No picture came with the call",
     401: "No valid API key",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, String, and_, case, cast, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Integer, String, and_, case, cast, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from app.core.clock import utc_now
@@ -208,7 +208,7 @@ def _grain(begins_at: datetime | None, ends_at: datetime) -> str:
 
 def _bucket(session: Session, grain: str) -> Any:
     if session.get_bind().dialect.name == "postgresql":
-        text = func.to_char(func.timezone("UTC", InferenceRecord.at), "YYYY-MM-DD HH24")
+        text: ColumnElement[str] = func.to_char(func.timezone("UTC", InferenceRecord.at), "YYYY-MM-DD HH24")
     else:
         text = cast(InferenceRecord.at, String)
     return func.substr(text, 1, _GRAINS[grain])
