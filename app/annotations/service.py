@@ -95,7 +95,8 @@ def set_class(
     )
     if expected_version is not None:
         change = change.where(Image.version == expected_version)
-    if session.execute(change.execution_options(synchronize_session=False)).rowcount == 0:
+    changed = session.execute(change.execution_options(synchronize_session=False))
+    if changed.rowcount == 0:  # type: ignore[attr-defined]  # an update has one
         return _unchanged(session, project_id=project_id, image_id=image_id, category_id=category_id)
     _replace_annotations(session, actor, [image_id], category_id)
     project_service.touch(project)

@@ -30,7 +30,7 @@ UNSURE_BAND = 0.1
 _LAST = 9.0  # sorts what has no score behind every score, which lies in [0, 1]
 
 
-def prediction_columns(model: ModelRef | None) -> list[ColumnElement[Any]]:
+def prediction_columns(model: ModelRef | None) -> list[Any]:
     if model is None:
         nothing = cast(null(), Integer)
         return [
@@ -125,14 +125,14 @@ def _has_metadata(field_id: int, value: str) -> ColumnElement[bool]:
 # --- order -----------------------------------------------------------------------------------------------------------
 
 
-def sort_keys(sort: Sort, model: ModelRef | None) -> list[ColumnElement[Any]]:
+def sort_keys(sort: Sort, model: ModelRef | None) -> list[Any]:
     if sort is Sort.NAME:
         return [Image.name, Image.id]
     if sort in {Sort.UNSURE, Sort.NG}:
         if model is None:
             return [literal(_LAST), Image.id]
         if sort is Sort.NG:
-            value: ColumnElement[Any] = -Prediction.ng_score
+            value: Any = -Prediction.ng_score
         elif model.rule == "ng":
             value = func.abs(Prediction.ng_score - model.threshold)
         else:
@@ -145,13 +145,11 @@ def is_descending(sort: Sort, *, is_backward: bool = False) -> bool:
     return (sort is Sort.NEWEST) != is_backward
 
 
-def ordering(sort: Sort, keys: list[ColumnElement[Any]], *, is_backward: bool = False) -> list[ColumnElement[Any]]:
+def ordering(sort: Sort, keys: list[Any], *, is_backward: bool = False) -> list[Any]:
     return [key.desc() if is_descending(sort, is_backward=is_backward) else key.asc() for key in keys]
 
 
-def beyond(
-    sort: Sort, keys: list[ColumnElement[Any]], position: list[Any], *, is_backward: bool = False
-) -> ColumnElement[bool]:
+def beyond(sort: Sort, keys: list[Any], position: list[Any], *, is_backward: bool = False) -> ColumnElement[bool]:
     """Return the condition of lying behind `position` in the order, or before it."""
     is_smaller = is_descending(sort, is_backward=is_backward)
     if len(keys) == 1:
@@ -166,7 +164,7 @@ def position(sort: Sort, cursor: str) -> list[Any]:
     fits = all(
         isinstance(value, kind) and not isinstance(value, bool) for value, kind in zip(position, kinds, strict=True)
     )
-    if not fits or abs(position[-1]) >= 2**63:
+    if not fits or abs(int(position[-1] or 0)) >= 2**63:
         raise Invalid("This page link is not valid. Start again from the first page.")
     return position
 

@@ -121,6 +121,7 @@ class ImageFilter:
 
 _SINGLE = frozenset({"labelled", "wrong", "unsure", "model", "q", "sort", "since"})
 _MULTIPLE = frozenset({"class", "split", "tag", "predicted"})
+_YES_NO: dict[str, bool | None] = {"yes": True, "no": False}
 _METADATA = "meta."  # and the id of the field: `meta.3=lot 7`
 
 
@@ -154,7 +155,7 @@ def parse_filter(pairs: Iterable[tuple[str, str]]) -> ImageFilter:
         classes=_ids("class", [one for one in classes if one != NONE]),
         has_no_class=NONE in classes,
         splits=tuple(sorted(set(splits))),
-        is_labelled=_choice("labelled", values, {"yes": True, "no": False}, None),
+        is_labelled=_choice("labelled", values, _YES_NO, None),
         tags=_ids("tag", values.get("tag", [])),
         predicted=_ids("predicted", values.get("predicted", [])),
         is_wrong=_choice("wrong", values, {"1": True}, default=False),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, String, cast, func, literal, null, select, union_all
+from sqlalchemy import Integer, Select, String, cast, func, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
@@ -150,7 +150,7 @@ def count_images(
 
 def _cells(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select:
     base = ImageFilter(tags=wanted.tags, metadata=wanted.metadata, text=wanted.text)
-    groups: list[ColumnElement[Any]] = [Image.category_id, Image.split]
+    groups: list[Any] = [Image.category_id, Image.split]
     if model:
         groups += [Prediction.predicted_category_id, Image.is_labelled]
         groups += [conditions.is_wrong(), conditions.is_unsure(model)]
@@ -167,7 +167,7 @@ def _cells(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Sele
     return conditions.with_prediction(query, wanted, model, always=True).group_by(*groups)
 
 
-def _nothing(*names: str) -> list[ColumnElement[Any]]:
+def _nothing(*names: str) -> list[Any]:
     """Return typed NULLs: PostgreSQL wants to know the type of a union's column."""
     return [cast(null(), String if name == "split" else Integer).label(name) for name in names]
 
@@ -267,7 +267,18 @@ def get_image(session: Session, project_id: int, image_id: int, *, model: ModelR
         NotFound: The project has no such image, or it was deleted.
     """
     labeler, uploader = User.__table__.alias("labeler"), User.__table__.alias("uploader")
-    names = ("id", "name", "width_px", "height_px", "format", "mode", "n_bytes", "sha256", "split", "category_id")
+    names: tuple[str, ...] = (
+        "id",
+        "name",
+        "width_px",
+        "height_px",
+        "format",
+        "mode",
+        "n_bytes",
+        "sha256",
+        "split",
+        "category_id",
+    )
     names += ("is_labelled", "version", "labelled_at", "uploaded_at")
     query = (
         select(
