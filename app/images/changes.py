@@ -180,7 +180,8 @@ class BulkChange:
     def first_id(self) -> int | None:
         if isinstance(self.selection, list):
             return self.selection[0]
-        return self._session.scalar(self.selection.limit(1))  # type: ignore[union-attr]  # a query here
+        query = conditions.select_ids(self._project.id, self._wanted, self.words.model)
+        return self._session.scalar(query.limit(1))
 
     def answer(self, text: str, *, undo: dict[str, object] | None = None) -> Response:
         """Answer with the screen as it is now, and a message that may offer to undo."""

@@ -79,7 +79,7 @@ def where(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> list[
     return found
 
 
-def select_ids(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select[tuple[int]]:
+def select_ids(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select:
     """Return the query for the ids of all images that match: what “all that match” stands for."""
     return with_prediction(select(Image.id).where(*where(project_id, wanted, model)), wanted, model)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from app.contracts.tasks import Split
 from app.images.filters import NONE, ImageFilter
@@ -84,7 +85,7 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
             "class",
             "Class",
             tuple(
-                value("class", one.name, str(one.id), lambda c, i=one.id: c.category_id == i, color=one.color)
+                value("class", one.name, str(one.id), partial(_carries, one.id), color=one.color)
                 for one in vocabulary.classes
             ),
         ),
@@ -99,10 +100,7 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
         Facet(
             "split",
             "Split",
-            tuple(
-                value("split", name.capitalize(), key, lambda c, k=key: (c.split or NONE) == k)
-                for key, name in SPLIT_NAMES.items()
-            ),
+            tuple(value("split", name.capitalize(), key, partial(_lies_in, key)) for key, name in SPLIT_NAMES.items()),
         ),
     ]
     if vocabulary.tags:
@@ -133,7 +131,7 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
                             "predicted",
                             one.name,
                             str(one.id),
-                            lambda c, i=one.id: c.predicted_id == i,
+                            partial(_is_called, one.id),
                             is_counted=has,
                             color=one.color,
                         )
@@ -150,6 +148,18 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
         n_matching=sum(c.n for c in cells if all(check(plain, c) for check in _FITS.values())),
         n_all=vocabulary.n_images,
     )
+
+
+def _carries(category_id: int, cell: Count) -> bool:
+    return cell.category_id == category_id
+
+
+def _is_called(category_id: int, cell: Count) -> bool:
+    return cell.predicted_id == category_id
+
+
+def _lies_in(split: str, cell: Count) -> bool:
+    return (cell.split or NONE) == split
 
 
 def chips_of(wanted: ImageFilter, vocabulary: Vocabulary) -> list[Chip]:

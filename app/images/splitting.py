@@ -101,5 +101,6 @@ def _labelled_counts(session: Session, project_id: int) -> ClassCounts:
     )
     counts: ClassCounts = {}
     for category_id, split, n in session.execute(query):
+        assert category_id is not None  # the query asks for those alone
         counts.setdefault(category_id, {})[split] = n
     return counts

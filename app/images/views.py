@@ -1,6 +1,7 @@
 """What the Data screen's templates are given."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from fastapi import Request
@@ -106,7 +107,7 @@ class Browse:
     stamp: str
 
 
-def tile_of(row: GridRow, words: Vocabulary, links: Links, wanted: ImageFilter) -> Tile:
+def tile_of(row: GridRow | ImageDetail, words: Vocabulary, links: Links, wanted: ImageFilter) -> Tile:
     category, predicted = words.find_class(row.category_id), words.find_class(row.predicted_id)
     return Tile(
         id=row.id,
@@ -190,7 +191,7 @@ def load_browse(
     )
 
 
-def permissions(actor: Actor) -> dict[str, bool]:
+def permissions(actor: Actor) -> dict[str, Any]:
     """Return what the screen may offer this person; the routes check it again."""
     return {
         "may_label": actor.may(Action.LABEL),
