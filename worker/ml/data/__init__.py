@@ -1,0 +1,1 @@
+"""Features of images: computing them (`extraction`) and keeping them (`feature_store`)."""
