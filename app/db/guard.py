@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlalchemy.exc import DontWrapMixin
+
 from app.core.errors import Invalid
 
 MAX_INTEGER = 2**63 - 1
@@ -17,7 +19,7 @@ MAX_INTEGER = 2**63 - 1
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-class Unstorable(Invalid):
+class Unstorable(Invalid, DontWrapMixin):
     """A text holds a NUL or half a character, or a number is beyond what is counted with."""
 
     code, title = "unstorable", "Cannot be stored"

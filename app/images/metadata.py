@@ -1,6 +1,6 @@
 """Metadata of images: the values of the project's typed fields. Nothing here commits."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,7 +96,7 @@ def _fitting(field: MetadataField, value: Any) -> Value:
 
 def _scalar(field: MetadataField, value: Any) -> Scalar:
     if field.type == "number":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise _invalid(field, "is a number")
     elif field.type == "boolean":
         if not isinstance(value, bool):

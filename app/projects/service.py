@@ -11,7 +11,7 @@ from app.accounts.service import record
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import InUse, Invalid, NameTaken, NotFound, PermissionDenied
-from app.db.tables import Annotation, Category, MetadataField, Project, ProjectMember, Tag
+from app.db.tables import Annotation, Category, MetadataField, Project, ProjectMember, Tag, User
 from app.projects.palette import is_good_name, next_color
 
 SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION})
@@ -88,13 +88,22 @@ def set_active(session: Session, *, actor: Actor, project_id: int, is_active: bo
 
 
 def set_invite_only(session: Session, *, actor: Actor, project_id: int, user_ids: list[int] | None) -> Project:
-    """Close a project to all but `user_ids`, its maker and the administrators; None opens it to everybody."""
+    """Close a project to all but `user_ids`, its maker and the administrators; None opens it to everybody.
+
+    Raises:
+        NotFound: No such project.
+        PermissionDenied: The actor may not close projects.
+        Invalid: Somebody named has no account.
+    """
     project = get_for(session, actor=actor, project_id=project_id, action=Action.DELETE_PROJECT)
+    wanted = set(user_ids or ())
+    if wanted - set(session.scalars(select(User.id).where(User.id.in_(wanted)))):
+        raise _invalid("/user_ids", "One of these people has no account.", "unknown_person")
     project.is_invite_only = user_ids is not None
     for member in session.scalars(select(ProjectMember).where(ProjectMember.project_id == project_id)):
         session.delete(member)
     session.flush()
-    session.add_all(ProjectMember(project_id=project_id, user_id=user_id) for user_id in sorted(set(user_ids or ())))
+    session.add_all(ProjectMember(project_id=project_id, user_id=user_id) for user_id in sorted(wanted))
     return project
 
 
@@ -198,7 +207,10 @@ def update_category(
     project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
     category = get_category(session, project_id=project_id, category_id=category_id)
     if name is not None:
-        category.name = required_name(name)
+        name = required_name(name)
+        if any(other.name == name for other in list_categories(session, project_id) if other.id != category_id):
+            raise NameTaken(f"There is a class named “{name}” already.")
+        category.name = name
     if color is not None:
         category.color = _color(color)
     if description is not None:

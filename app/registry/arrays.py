@@ -46,6 +46,7 @@ class ModelArrays:
     """All predictions of a model, by split; images without a label are the split `unlabelled`."""
 
     splits: dict[str, SplitArrays]
+    n_classes: int
 
     @property
     def n_bytes(self) -> int:
@@ -56,9 +57,8 @@ class ModelArrays:
         found = self.splits.get(split)
         if found is not None:
             return found
-        n_classes = next(iter(self.splits.values())).scores.shape[1] if self.splits else 0
         nothing = np.zeros(0, dtype=np.int64)
-        return SplitArrays(nothing, nothing, np.zeros((0, n_classes)))
+        return SplitArrays(nothing, nothing, np.zeros((0, self.n_classes)))
 
 
 class _Cache:
@@ -118,7 +118,8 @@ def make_arrays(
         [str(row[1]) if row[1] and known >= 0 else UNLABELLED for row, known in zip(rows, truth, strict=True)]
     )
     truth[names == UNLABELLED] = -1
-    return ModelArrays({str(name): _part(ids, truth, scores, names == name) for name in np.unique(names)})
+    splits = {str(name): _part(ids, truth, scores, names == name) for name in np.unique(names)}
+    return ModelArrays(splits, n_classes=len(place))
 
 
 def _part(ids: Ints, truth: Ints, scores: Floats, chosen: Bools) -> SplitArrays:

@@ -58,7 +58,7 @@ class HistoryFilter:
                 station=given.get("station"),
                 period=period,
                 since=date.fromisoformat(given["since"]) if "since" in given else None,
-                until=date.fromisoformat(given["until"]) if "until" in given else None,
+                until=_day(given["until"]) if "until" in given else None,
             )
         except ValueError as error:
             raise _invalid("filter", "A filter in this address cannot be read. Start again from Monitor.") from error
@@ -121,6 +121,14 @@ def _answer_condition(answer: str) -> ColumnElement[bool]:
     return InferenceRecord.is_unsure.is_(False) & or_(
         InferenceRecord.ng_score.is_(None), InferenceRecord.ng_score < InferenceRecord.threshold
     )
+
+
+def _day(text: str) -> date:
+    """Return the last day to show, which has a next one: the bound is where that begins."""
+    day = date.fromisoformat(text)
+    if day == date.max:
+        raise ValueError("the calendar ends there")
+    return day
 
 
 def _fraction(text: str | None) -> float | None:

@@ -1,5 +1,6 @@
 """Errors to answers: problem documents for programs (RFC 9457), partials for htmx, pages for people."""
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.core.errors import AppError, Invalid, NotAuthenticated
@@ -140,7 +141,9 @@ def _answer(
         **extra,
     }
     if is_api(request) or wants_json(request):
-        return JSONResponse(problem, status_code=status, headers=headers, media_type="application/problem+json")
+        # What a caller sent is repeated here; half of a surrogate pair in it has no UTF-8.
+        content = json.dumps(problem, ensure_ascii=False, default=str).encode("utf-8", "replace")
+        return Response(content, status_code=status, headers=headers, media_type="application/problem+json")
     if wants_partial(request):
         if status != 422:
             headers |= {"HX-Retarget": "#toasts", "HX-Reswap": "beforeend"}
