@@ -41,7 +41,12 @@ window.__shifted = [];
 new PerformanceObserver(list => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) {
     window.__shift += entry.value;
-    for (const source of entry.sources) window.__shifted.push(source.node?.outerHTML?.slice(0, 100) ?? 'text');
+    const words = box => [box.x, box.y, box.width, box.height].map(Math.round).join(' ');
+    for (const { node, previousRect, currentRect } of entry.sources) {
+      const name = node?.outerHTML?.slice(0, 80) ?? node?.textContent?.slice(0, 40);
+      const at = Math.round(entry.startTime);
+      window.__shifted.push(`${name}: ${words(previousRect)} -> ${words(currentRect)} at ${at} ms`);
+    }
   }
 }).observe({type: 'layout-shift', buffered: true});
 """

@@ -16,44 +16,42 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 # What Tab must reach: all that can be acted on and is there to be seen. Of a group of radio buttons, a list of tabs
 # and a grid of images, Tab reaches one member; arrows reach the others.
 REACHABLE = """() => {
-  const groups = new Set();
+  window.__groupOf = element => element.type === 'radio'
+    ? 'radio ' + element.name + ' ' + [...document.forms].indexOf(element.form)
+    : element.closest('[role=tablist]') ? 'tabs ' + element.closest('[role=tablist]').ariaLabel
+    : element.closest('image-grid .tile') ? 'grid' : null;
+  window.__drawn = element => [element, element.closest('label'), element.parentElement, element.nextElementSibling]
+    .filter(Boolean).flatMap(part => [null, '::before', '::after'].map(pseudo => {
+      const style = getComputedStyle(part, pseudo);
+      const hasOutline = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+      return [hasOutline ? style.outlineColor : '', style.boxShadow, style.borderColor, style.backgroundColor].join();
+    })).join('|');
+  window.__rest = new Map();
+  document.activeElement?.blur();
+  getSelection().removeAllRanges();
   const seen = element => element.checkVisibility({visibilityProperty: true}) && !element.closest('[inert]');
-  const names = [];
+  const names = new Set();
   for (const element of document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex]')) {
     if (element.disabled || element.closest('fieldset:disabled') || element.type === 'hidden') continue;
-    if (!seen(element) || (element.tabIndex < 0 && !element.closest('[role=tablist], image-grid'))) continue;
-    if (element.matches('main, dialog')) continue;
-    let group = null;
-    if (element.type === 'radio') group = 'radio ' + element.name + ' ' + [...document.forms].indexOf(element.form);
-    else if (element.closest('[role=tablist]')) group = 'tabs ' + element.closest('[role=tablist]').ariaLabel;
-    else if (element.closest('image-grid .tile')) group = 'grid';
-    if (group && groups.has(group)) continue;
-    if (group) groups.add(group);
+    if (!seen(element) || element.matches('main, dialog')) continue;
+    const group = window.__groupOf(element);
+    if (element.tabIndex < 0 && group === null) continue;
+    window.__rest.set(element, window.__drawn(element));
+    if (group !== null && names.has(group)) continue;
     element.dataset.mustReach = group ?? element.outerHTML.slice(0, 120);
-    names.push(element.dataset.mustReach);
+    names.add(element.dataset.mustReach);
   }
-  return names;
+  return [...names];
 }"""
-# What has the focus, and whether one sees that: some pixel around or in it is drawn otherwise than without the focus.
+# What has the focus, and whether that is drawn otherwise than at rest: the element, what is drawn with it, or what
+# stands for it where the element itself is hidden (a switch, a file field in a button).
 FOCUSED = """() => {
   const element = document.activeElement;
   if (!element || element === document.body) return null;
-  const group = element.type === 'radio' ? 'radio ' + element.name + ' ' + [...document.forms].indexOf(element.form)
-    : element.closest('[role=tablist]') ? 'tabs ' + element.closest('[role=tablist]').ariaLabel
-    : element.closest('image-grid .tile') ? 'grid' : null;
-  const drawn = part => {
-    const style = getComputedStyle(part);
-    return [style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0 ? style.outlineColor : '',
-      style.boxShadow, style.borderColor, style.backgroundColor].join('|');
-  };
-  // a hidden input (a switch, a file field in a button) shows its focus on what stands for it
-  const parts = [element, element.closest('label'), element.parentElement, element.nextElementSibling].filter(Boolean);
-  const before = parts.map(drawn);
-  element.blur();
-  const after = parts.map(drawn);
-  element.focus({preventScroll: true});
-  return {name: element.dataset.mustReach ?? group ?? element.outerHTML.slice(0, 120),
-    isShown: before.some((style, i) => style !== after[i])};
+  const box = (element.closest('.card') ?? element).getBoundingClientRect(); // a card shows it for its link
+  return {name: element.dataset.mustReach ?? window.__groupOf(element) ?? element.outerHTML.slice(0, 120),
+    isShown: window.__drawn(element) !== window.__rest.get(element),
+    clip: {x: box.x - 6, y: box.y - 6, width: box.width + 12, height: box.height + 12}};
 }"""
 
 
@@ -72,23 +70,29 @@ def test_tab_reaches_everything_and_shows_where_it_is(line: Line, page: Page, na
     settle(page)
     wanted = set(page.evaluate(REACHABLE))
     assert wanted
-    page.evaluate("() => { document.activeElement?.blur(); getSelection().removeAllRanges(); }")
-    reached: list[str] = []
+    reached: set[str] = set()
     unseen: list[str] = []
     for _ in range(2 * len(wanted) + 40):
         page.keyboard.press("Tab")
         focused = page.evaluate(FOCUSED)
-        if focused is None:
-            if wanted <= set(reached):
-                break
-            continue
-        reached.append(focused["name"])
-        if not focused["isShown"]:
-            unseen.append(focused["name"])
-        if wanted <= set(reached):
+        if focused and focused["name"] not in reached:
+            reached.add(focused["name"])
+            if not focused["isShown"] and not is_drawn_otherwise(page, focused["clip"]):
+                unseen.append(focused["name"])
+        if wanted <= reached:
             break
-    assert not wanted - set(reached), f"Tab does not reach {sorted(wanted - set(reached))}"
+    assert not wanted - reached, f"Tab does not reach {sorted(wanted - reached)}"
     assert not unseen, f"the focus cannot be seen on {unseen}"
+
+
+def is_drawn_otherwise(page: Page, clip: dict[str, float]) -> bool:
+    """Return whether what has the focus looks otherwise without it: a slider's knob has no style to ask for."""
+    page.evaluate("() => { window.__focused = document.activeElement; }")
+    with_focus = page.screenshot(clip=clip, animations="disabled")
+    page.evaluate("() => window.__focused.blur()")
+    without = page.screenshot(clip=clip, animations="disabled")
+    page.evaluate("() => window.__focused.focus({preventScroll: true})")
+    return with_focus != without
 
 
 def test_the_skip_link_leads_past_the_frame(line: Line, page: Page) -> None:
@@ -155,8 +159,10 @@ def test_what_opens_closes_with_escape_and_gives_the_focus_back(
     page.locator(opener).focus()
     page.keyboard.press("Enter")
     expect(page.locator(opened)).to_be_visible()
-    page.keyboard.press("Tab")
-    assert page.evaluate("selector => document.activeElement.closest(selector) !== null", opened)
+    is_inside = "selector => document.activeElement.closest(selector) !== null"
+    if not page.evaluate(is_inside, opened):
+        page.keyboard.press("Tab")  # a menu leaves the focus on its button until one goes in
+    assert page.evaluate(is_inside, opened)
     page.keyboard.press("Escape")
     expect(page.locator(opened)).to_be_hidden()
     expect(page.locator(opener)).to_be_focused()

@@ -243,7 +243,7 @@ def reads_the_report(journey: Journey) -> None:
     expect(page.locator(".report__f1")).to_contain_text(re.compile(r"\d\.\d\d–\d\.\d\d\)"))
     expect(page.get_by_role("heading", name="Calibration")).to_be_attached()
     expect(page.get_by_role("heading", name="Where it comes from")).to_be_attached()
-    expect(page.get_by_role("region", name=re.compile("ackbone"))).to_be_attached()
+    expect(page.get_by_role("region", name="Backbones compared")).to_be_attached()
     for tab in page.locator(".tabs__tab").all():
         assert re.search(r"\d", tab.inner_text()), "a pile of images without its count"
     journey.all_is_well("model-light")
