@@ -1,7 +1,7 @@
 """Computing the features of many images with every core busy, and keeping them.
 
-Threads decode and resize while OpenVINO, or torch on a GPU, infers; both run outside Python's lock. One thread, the caller's, collects the
-results, stores them every second and reports; it is also where a request to stop is noticed.
+Threads decode and resize while OpenVINO, or torch on a GPU, infers; both run outside Python's lock. One thread, the
+caller's, collects the results, stores them every second and reports; it is also where a request to stop is noticed.
 
 D is the length of a feature vector.
 """
