@@ -12,8 +12,9 @@ from app.contracts.tasks import Split
 from app.datasets import service as dataset_service
 from app.db.tables import DatasetVersion
 from app.web.deps import SessionDep, api_actor
+from app.web.openapi import PROBLEMS
 
-router = APIRouter(prefix="/v1/projects/{project_id}", tags=["datasets"])
+router = APIRouter(prefix="/v1/projects/{project_id}", tags=["datasets"], responses=PROBLEMS)
 
 
 class _Wire(BaseModel):

@@ -12,7 +12,7 @@ from app.accounts.permissions import Action, Actor
 from app.annotations import service as annotation_service
 from app.contracts.tasks import Split
 from app.core import pictures
-from app.core.errors import Conflict, Invalid
+from app.core.errors import Conflict, Invalid, UnsupportedMedia
 from app.core.pagination import decode_cursor, encode_cursor
 from app.db.session import transaction
 from app.db.tables import Image, ImageTag
@@ -24,6 +24,7 @@ from app.images.archives import is_zip
 from app.images.files import file_response
 from app.images.filters import NONE, ImageFilter
 from app.images.forms import UPLOAD_BODY, flag_of, only_file_of, text_of, texts_of, upload_form
+from app.images.ingest import StorageFull
 from app.images.schemas import (
     BulkSplit,
     Count,
@@ -44,8 +45,9 @@ from app.images.schemas import (
 )
 from app.projects import service as project_service
 from app.web.deps import SessionDep, api_actor
+from app.web.openapi import PROBLEMS, problems
 
-router = APIRouter(prefix="/v1/projects/{project_id}/images", tags=["images"])
+router = APIRouter(prefix="/v1/projects/{project_id}/images", tags=["images"], responses=PROBLEMS)
 
 Uploader = Annotated[Actor, Depends(api_actor(Action.UPLOAD))]
 Viewer = Annotated[Actor, Depends(api_actor(Action.VIEW))]
@@ -60,7 +62,13 @@ class DuplicateImage(Conflict):
     code, title = "duplicate_image", "Already in the project"
 
 
-@router.post("", name="api.images.upload", status_code=status.HTTP_201_CREATED, openapi_extra=UPLOAD_BODY)
+@router.post(
+    "",
+    name="api.images.upload",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra=UPLOAD_BODY,
+    responses=problems(UnsupportedMedia, StorageFull),
+)
 async def upload(request: Request, actor: Uploader, project_id: int) -> Data[UploadedImage | UploadResults]:
     """Upload one picture, or many in a zip.
 

@@ -1,6 +1,8 @@
 """Reading a bundle from disk, trusting nothing."""
 
 import hashlib
+import json
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from app.contracts.bundle import MANIFEST_NAME, MODEL_NAME, BundleManifest
 from app.core.errors import Invalid
 
 READABLE_FORMAT_VERSION = 1
+# How an ONNX file names another file that holds its weights: the entry `location` of a tensor's external data.
+_EXTERNAL_DATA = b"\n\x08location"
 
 
 class BundleInvalid(Invalid):
@@ -39,18 +43,33 @@ class Bundle:
 def read_bundle(directory: Path) -> Bundle:
     """Read a bundle and check its model file against the manifest's SHA-256.
 
+    A model that keeps weights in another file is refused: runtimes follow such a path wherever it leads.
+
     Raises:
-        BundleInvalid: A file is missing, broken or changed.
+        BundleInvalid: A file is missing, broken or changed, or the model names another file.
         BundleTooNew: The format version is newer than this program reads.
     """
     try:
-        manifest = BundleManifest.model_validate_json((directory / MANIFEST_NAME).read_bytes())
-        with (directory / MODEL_NAME).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValidationError) as error:
+        content = json.loads((directory / MANIFEST_NAME).read_bytes())
+        _check_version(content)
+        manifest = BundleManifest.model_validate_json(json.dumps(content))
+        with (
+            (directory / MODEL_NAME).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as model,
+        ):
+            digest = hashlib.sha256(model).hexdigest()
+            names_other_files = model.find(_EXTERNAL_DATA) >= 0
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise BundleInvalid("The model's files are missing or damaged.") from error
-    if manifest.format_version > READABLE_FORMAT_VERSION:
-        raise BundleTooNew("This model was made by a newer version of Kizu. Update this installation to use it.")
     if digest != manifest.model_sha256:
         raise BundleInvalid("The model's file is not the one that its manifest describes.")
+    if names_other_files:
+        raise BundleInvalid("The model keeps weights in another file. Such models are not opened.")
     return Bundle(directory, manifest)
+
+
+def _check_version(content: object) -> None:
+    """Refuse a newer manifest before its members are read: they may have other meanings."""
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > READABLE_FORMAT_VERSION:
+        raise BundleTooNew("This model was made by a newer version of Kizu. Update this installation to use it.")

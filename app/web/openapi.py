@@ -4,7 +4,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from app.core.errors import Conflict, Invalid, NotAuthenticated, NotFound, PayloadTooLarge, PermissionDenied
+from app.core.errors import (
+    AppError,
+    Conflict,
+    Invalid,
+    NotAuthenticated,
+    NotFound,
+    PayloadTooLarge,
+    PermissionDenied,
+)
 
 
 class Problem(BaseModel):
@@ -19,6 +27,12 @@ class Problem(BaseModel):
     message: str
 
 
+class Unreadable(AppError):
+    """The body is not of the form that its content type says."""
+
+    status, code, title = 400, "bad_request", "Bad request"
+
+
 def problems(*errors: type) -> dict[int | str, dict[str, Any]]:
     """Return FastAPI's `responses` for these errors."""
     return {
@@ -31,4 +45,4 @@ def problems(*errors: type) -> dict[int | str, dict[str, Any]]:
     }
 
 
-PROBLEMS = problems(NotAuthenticated, PermissionDenied, NotFound, Conflict, PayloadTooLarge, Invalid)
+PROBLEMS = problems(Unreadable, NotAuthenticated, PermissionDenied, NotFound, Conflict, PayloadTooLarge, Invalid)

@@ -18,7 +18,7 @@ from app.web.security import HEADERS
 log = logging.getLogger(__name__)
 
 API_PREFIXES = ("/v1/", "/inference/", "/api/", "/pictor/", "/healthz", "/openapi.json")
-_TITLES = {404: "Not found", 405: "Method not allowed", 413: "Too large"}
+_TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Too large"}
 
 
 def install(app: FastAPI) -> None:
