@@ -1,6 +1,7 @@
 """A real Kizu, started as a person starts it, and a real browser that complains aloud."""
 
 import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.settings import ROOT
 from tests.browser.line import Line, build_line
-from tests.browser.support import CHROMIUM_FLAGS, RunningKizu, running_kizu, settle
+from tests.browser.support import CHROMIUM_FLAGS, RunningKizu, new_context, running_kizu, settle, sign_in
 
 MAX_PICTURE_BYTES = 300_000
 
@@ -45,22 +46,37 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def at_line(line: Line, chromium: Browser) -> Callable[..., BrowserContext]:
+    """Return a function that gives the browser of the line's owner, who has signed in before."""
+    first = new_context(chromium)
+    sign_in(first.new_page(), line.url)
+    state = first.storage_state()
+    first.close()
+    return lambda **look: new_context(chromium, storage_state=state, **look)
+
+
+@pytest.fixture(scope="session")
 def screenshots(request: pytest.FixtureRequest) -> Path:
     """The folder that pictures of the screens go to: `build/screenshots`, or what `--screenshots` names."""
     folder = Path(request.config.getoption("--screenshots"))
-    folder = folder if folder.is_absolute() else ROOT / folder
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder if folder.is_absolute() else ROOT / folder
 
 
 @pytest.fixture(scope="session")
 def keep(screenshots: Path) -> Callable[[Page, str], None]:
-    """Return a function that keeps a picture of the window as it is, small enough for a repository."""
+    """Return a function that keeps a picture of the window as it is, small enough for a repository.
+
+    The committed gallery gets only the pictures that its page lists.
+    """
+    gallery = ROOT / "docs" / "gallery"
+    listed = set(re.findall(r"\]\(([\w-]+)\.png\)", (gallery / "README.md").read_text()))
 
     def kept(page: Page, name: str) -> None:
         settle(page)
         png = page.screenshot(animations="disabled")
-        (screenshots / f"{name}.png").write_bytes(png if len(png) <= MAX_PICTURE_BYTES else with_fewer_colours(png))
+        folder = ROOT / "build" / "screenshots" if screenshots == gallery and name not in listed else screenshots
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(png if len(png) <= MAX_PICTURE_BYTES else with_fewer_colours(png))
 
     return kept
 

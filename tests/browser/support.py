@@ -56,7 +56,7 @@ SETTLED = """async () => {
   const until = performance.now() + 8000;
   const seen = image => {
     const box = image.getBoundingClientRect();
-    return box.width > 0 && box.bottom > 0 && box.top < innerHeight;
+    return box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
   };
   const busy = () => document.querySelector(
       '.htmx-request, :not(:defined), [hx-trigger~="load"]:not([data-htmx-powered])')

@@ -18,7 +18,6 @@ from tests.browser.support import (
     overflow_px,
     settle,
     shift,
-    sign_in,
 )
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -48,17 +47,13 @@ PICTURES = {
 
 
 @pytest.fixture(scope="module")
-def signed_in(line: Line, chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+def signed_in(at_line: Callable[..., BrowserContext]) -> Iterator[Callable[..., BrowserContext]]:
     """Return a function that gives the browser of somebody who is signed in: one for each theme and width."""
     contexts: dict[tuple[str, int], BrowserContext] = {}
-    first = new_context(chromium)
-    sign_in(first.new_page(), line.url)
-    state = first.storage_state()
-    first.close()
 
     def of(theme: str, width_px: int) -> BrowserContext:
         if (theme, width_px) not in contexts:
-            contexts[theme, width_px] = new_context(chromium, theme=theme, width_px=width_px, storage_state=state)
+            contexts[theme, width_px] = at_line(theme=theme, width_px=width_px)
         return contexts[theme, width_px]
 
     yield of
@@ -157,8 +152,10 @@ def test_a_training_under_way_in_every_look(
     worker = line.kizu.process("--queue", "gpu")
     training_id = line.rest.train(line.project_id, **BACKBONE, kizu={"symmetry": "flips"})
     # held in the middle, so that four looks see the same thing
-    until = time.monotonic() + 30
-    while line.rest.ask("GET", f"/v1/projects/{line.project_id}/train/{training_id}/status")["state"] == "queued":
+    until = time.monotonic() + 60
+    while (status := line.rest.ask("GET", f"/v1/projects/{line.project_id}/train/{training_id}/status")) and (
+        status["state"] == "queued" or status["stage"] in {"", "Starting"}
+    ):
         assert time.monotonic() < until, "no worker took the training"
         time.sleep(0.05)
     held = [worker, *worker.children(recursive=True)]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.line import Line
 from tests.browser.pages import PAGES
@@ -56,11 +56,9 @@ FOCUSED = """() => {
 
 
 @pytest.fixture(scope="module")
-def page(line: Line, chromium: Browser) -> Iterator[Page]:
-    context = new_context(chromium)
-    page = context.new_page()
-    sign_in(page, line.url)
-    yield page
+def page(at_line: Callable[..., BrowserContext]) -> Iterator[Page]:
+    context = at_line()
+    yield context.new_page()
     context.close()
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.journey import LONG_MS, Journey, run, seconds
 from tests.browser.support import EMAIL, PASSWORD, Complaints, RunningKizu, new_context, settle, solar_cells
 
-N_LABELLED, N_LOOSE = 60, 12
+N_LABELLED, N_LOOSE = 160, 12
 
 
 @pytest.mark.browser
@@ -104,9 +104,14 @@ def thumbnails_are_shown(page: Page) -> None:
     assert all(widths)
 
 
+def loose_cells(probability: float) -> list[Path]:
+    """Return the cells that come without a folder."""
+    return solar_cells(probability, N_LOOSE // 2, skip=N_LABELLED // 2)
+
+
 def chooses_files_of_which_some_are_no_images(journey: Journey, folder: Path) -> None:
     folder.mkdir()
-    loose = [*solar_cells(0.0, N_LOOSE // 2, skip=30), *solar_cells(1.0, N_LOOSE // 2, skip=30)]
+    loose = [*loose_cells(0.0), *loose_cells(1.0)]
     twice = solar_cells(1.0, 1)[0]
     bad = {
         "empty.png": b"",
@@ -138,8 +143,8 @@ def labels_by_keys(journey: Journey) -> None:
     page = journey.page
     journey.go("Label")
     expect(page.locator("#annotator")).to_be_visible()
-    truth = {path.name: "functional" for path in solar_cells(0.0, N_LOOSE // 2, skip=30)}
-    truth |= {path.name: "defective" for path in solar_cells(1.0, N_LOOSE // 2, skip=30)}
+    truth = {path.name: "functional" for path in loose_cells(0.0)}
+    truth |= {path.name: "defective" for path in loose_cells(1.0)}
     for n_done in range(6):
         name = page.locator(".annotator__status .clip").inner_text()
         class_key(page, truth[name])
@@ -224,14 +229,14 @@ def trains(journey: Journey, *, picture: str | None) -> None:
     page = journey.page
     journey.go("Train")
     page.get_by_role("button", name="Train", exact=True).click()
-    card = page.locator("article.job").first
-    expect(card.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    card = page.locator(f"#{page.locator('article.job').first.get_attribute('id')}")
     if picture:
         expect(card.locator(".steps__step--now")).to_be_visible(timeout=LONG_MS)
         expect(card.get_by_role("progressbar")).to_be_visible()
-        expect(card.locator(".chart").or_(card.locator(".table")).first).to_be_visible(timeout=LONG_MS)
+        expect(card.locator(".chart, .table").first).to_be_visible(timeout=LONG_MS)
         journey.all_is_well(picture)
-    finished = page.get_by_role("link", name="Open the model").first
+    finished = card.get_by_role("link", name="Open the model")
     expect(finished).to_be_visible(timeout=LONG_MS)
     finished.click()
     page.wait_for_url("**/models/*")
@@ -308,7 +313,7 @@ def deploys(journey: Journey) -> None:
 
 def calls_it_from_programs(journey: Journey, folder: Path) -> None:
     folder.mkdir()
-    shutil.copy(solar_cells(1.0, 1, skip=45)[0], folder / "image.png")
+    shutil.copy(solar_cells(1.0, 1, skip=100)[0], folder / "image.png")
     page = journey.page
     answer = json.loads(run(journey.copied(page.locator("#panel-curl")), "bash", folder=folder))
     assert answer["predictions"]["labelName"] in {"functional", "defective"}
@@ -323,7 +328,7 @@ def calls_it_from_programs(journey: Journey, folder: Path) -> None:
 def tries_pictures(journey: Journey) -> None:
     page = journey.page
     answer = page.locator("#try-answer")
-    page.locator("#try-file").set_input_files(solar_cells(1.0, 1, skip=46)[0])
+    page.locator("#try-file").set_input_files(solar_cells(1.0, 1, skip=101)[0])
     expect(answer).to_contain_text("300 × 300 px")
     expect(answer.get_by_alt_text(re.compile("^Heat map"))).to_be_visible()
     journey.all_is_well("endpoint-light")

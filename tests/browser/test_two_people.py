@@ -4,20 +4,18 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.line import Line
-from tests.browser.support import axe_violations, new_context, settle, sign_in
+from tests.browser.support import axe_violations, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def opened(chromium: Browser, line: Line, image_id: int) -> Page:
+def opened(at_line: Callable[..., BrowserContext], line: Line, image_id: int) -> Page:
     """Return the Label screen of an image without a class, in a browser of its own."""
     line.rest.ask("PUT", f"/v1/projects/{line.project_id}/images/{image_id}/label", json={"classId": None})
-    context: BrowserContext = new_context(chromium)
-    page = context.new_page()
-    sign_in(page, line.url)
+    page = at_line().new_page()
     page.goto(f"{line.url}/projects/{line.project_id}/label?image={image_id}")
     settle(page)
     return page
@@ -33,10 +31,10 @@ def stored(line: Line, image_id: int) -> str | None:
 
 @pytest.mark.parametrize(("answer", "kept"), [("Keep mine", "defective"), ("Take theirs", "functional")])
 def test_two_people_at_one_image_settle_it_between_them(
-    line: Line, chromium: Browser, keep: Callable[[Page, str], None], answer: str, kept: str
+    line: Line, at_line: Callable[..., BrowserContext], keep: Callable[[Page, str], None], answer: str, kept: str
 ) -> None:
     image_id = line.unlabelled_ids[0 if answer == "Keep mine" else 1]
-    first, second = opened(chromium, line, image_id), opened(chromium, line, image_id)
+    first, second = opened(at_line, line, image_id), opened(at_line, line, image_id)
     row(first, "functional").check()
     expect(first.locator("[data-part=saved]")).to_have_text("Saved")
     row(second, "defective").check()
@@ -63,9 +61,11 @@ def test_two_people_at_one_image_settle_it_between_them(
     second.context.close()
 
 
-def test_a_label_given_while_the_server_is_away_is_said_and_saved_later(line: Line, chromium: Browser) -> None:
+def test_a_label_given_while_the_server_is_away_is_said_and_saved_later(
+    line: Line, at_line: Callable[..., BrowserContext]
+) -> None:
     image_id = line.unlabelled_ids[2]
-    page = opened(chromium, line, image_id)
+    page = opened(at_line, line, image_id)
     page.route("**/label**", lambda route: route.abort("connectionrefused") if is_post(route) else route.continue_())
     row(page, "defective").check()
     expect(page.locator("[data-part=saved]")).to_have_text("Not saved")
@@ -89,9 +89,11 @@ def is_post(route: object) -> bool:
     return route.request.method == "POST"
 
 
-def test_a_server_that_stands_still_for_a_moment_loses_nothing(line: Line, chromium: Browser) -> None:
+def test_a_server_that_stands_still_for_a_moment_loses_nothing(
+    line: Line, at_line: Callable[..., BrowserContext]
+) -> None:
     image_id = line.unlabelled_ids[3]
-    page = opened(chromium, line, image_id)
+    page = opened(at_line, line, image_id)
     web = line.kizu.process("app.cli", "web")
     web.send_signal(signal.SIGSTOP)
     try:
