@@ -61,6 +61,7 @@ def to_json(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError as error:
         raise Unstorable("A number in this request is not finite.") from error
+    _check_text(text)
     if "\\u0000" in text and _ESCAPED_NUL.search(text):
         raise Unstorable("A text in this request holds a NUL character.")
     return text

@@ -11,18 +11,25 @@ from sqlalchemy.orm import Session
 from app.accounts import service as account_service
 from app.accounts.permissions import Action, Actor
 from app.core.clock import utc_now
-from app.core.errors import NotAuthenticated
+from app.core.errors import NotAuthenticated, NotFound
 from app.db.session import new_session, transaction
 from app.db.tables import ApiKey
 
 SESSION_COOKIE = "kizu_session"
 # Named for the OpenAPI description; `find_api_actor` reads the header itself.
 _KEY_HEADER = APIKeyHeader(name="apikey", scheme_name="ApiKey", description="`land_sk_…`", auto_error=False)
+MAX_ID = 2**31 - 1
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def get_session(request: Request) -> Iterator[Session]:
-    """Give the request's one session; commit before the answer leaves, roll back when the handler raises."""
+    """Give the request's one session; commit before the answer leaves, roll back when the handler raises.
+
+    Raises:
+        NotFound: A number in the address is beyond every id. PostgreSQL would end the transaction over it.
+    """
+    if any(value.isdecimal() and _is_beyond_ids(value) for value in request.path_params.values()):
+        raise NotFound("There is nothing at this address.")
     with new_session(writes=request.method not in READING_METHODS) as session:
         try:
             yield session
@@ -30,6 +37,10 @@ def get_session(request: Request) -> Iterator[Session]:
             session.rollback()
             raise
         session.commit()
+
+
+def _is_beyond_ids(digits: str) -> bool:
+    return len(digits) > 4000 or int(digits) > MAX_ID  # int() refuses longer ones
 
 
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]

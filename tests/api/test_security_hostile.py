@@ -369,7 +369,10 @@ def test_a_model_whose_images_are_all_gone_still_has_a_page(browser: TestClient,
 def test_what_a_database_cannot_hold_is_refused_alike_on_every_one(program: TestClient, owner: Actor) -> None:
     project = factories.make_project(owner)
     url = f"/v1/projects/{project.id}"
-    assert program.get(f"/v1/projects/{2**63}").status_code == 422
+    assert program.get(f"/v1/projects/{2**31}").status_code == 404
+    assert program.get(f"/v1/projects/{2**63}").status_code == 404
+    assert program.delete(f"{url}/images", params={"id": [2**31]}).status_code in {404, 422}
+    assert program.delete(f"{url}/images", params={"id": [2**63]}).status_code == 422
     assert program.put(f"{url}/classes/1", json={"description": "a\0b"}).status_code == 422
     assert program.post(f"{url}/metadata", json={"name": "f", "predefinedChoices": ["a\0b"]}).status_code == 422
     # A backslash and what looks like an escape are ordinary characters.
