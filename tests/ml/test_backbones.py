@@ -12,13 +12,14 @@ CARDS = [BACKBONES["toy"], BACKBONES["efficientnet_lite0"]]
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_has_the_stages_that_the_catalog_says_and_learns_nothing(card):
+def test_has_the_maps_that_the_catalog_says_and_learns_nothing(card):
     backbone = load(card)
     features = backbone(torch.zeros(2, 3, 64, 64))
     assert features.pooled.shape == (2, layout_of(card).dim)
     maps = list(features.maps.values())
-    assert [one.shape[1] for one in maps] == [*(stage.channels for stage in card.stages), card.last_channels]
-    assert [64 // one.shape[2] for one in maps[:-1]] == [stage.stride for stage in card.stages]
+    assert [one.shape[1] for one in maps] == [*(one.channels for one in card.maps), card.last_channels]
+    assert [64 // one.shape[2] for one in maps[:-1]] == [one.stride for one in card.maps]
+    assert [one.stride for one in card.stages] == sorted({one.stride for one in card.maps})
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert not backbone.training
 

@@ -39,6 +39,13 @@ def test_rotating_into_the_main_directions_keeps_all_distances():
     assert kept > 0.998
 
 
+def test_main_directions_of_a_sample_serve_all():
+    features, truth = some_features(2600, 30, 2)
+    whitener = linear.Whitener(features.astype(np.float32))
+    assert whitener.coordinates.shape[0] == 2600
+    assert (linear.fit(whitener, truth, 2, 1e-2).logits(features).argmax(1) == truth).mean() > 0.9
+
+
 def test_a_feature_that_never_changes_gets_no_weight():
     features, truth = some_features(60, 10, 2)
     features[:, 3] = 7.0

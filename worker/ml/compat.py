@@ -1,7 +1,8 @@
-"""Cures for combinations of releases that do not fit each other."""
+"""Cures for libraries that do not fit each other, or not this work."""
 
 import importlib
 import sys
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from types import ModuleType
 
@@ -37,3 +38,14 @@ def _declare_operators() -> None:
     for schema in _SCHEMAS:
         library.define(schema)
     _declared.append(library)
+
+
+def single_threaded_algebra() -> AbstractContextManager[object]:
+    """Keep NumPy's linear algebra to one thread while the context lasts.
+
+    The matrices of a head are small: threads spend more time waiting for each other than they save, many times more
+    where another process wants the cores. It also makes results independent of the number of cores.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")

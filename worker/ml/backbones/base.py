@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.catalog import BackboneCard
-from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, stage_map_names
+from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, Pooling, layout_of, map_names
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,25 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward_maps(self, image: Tensor) -> list[Tensor]:
-        """Return one map a stage and the last map, finest first."""
+        """Return the maps of the card, then the last map."""
 
     def forward(self, image: Tensor) -> Features:
-        names = (*stage_map_names(self.card), LAST_MAP)
+        names = (*map_names(self.card), LAST_MAP)
         maps = dict(zip(names, self.forward_maps(image), strict=True))
-        pooled = [
-            maps[part.map_name].mean((2, 3)) if part.pooling == "avg" else maps[part.map_name].amax((2, 3))
-            for part in self.layout.parts
-        ]
+        pooled = [pool(maps[part.map_name], part.pooling) for part in self.layout.parts]
         return Features(torch.cat(pooled, dim=1), maps)
 
     def freeze(self) -> "Backbone":
         """Stop learning: no gradients, and BatchNorm keeps its statistics. Returns itself."""
         self.eval()
         return self.requires_grad_(False)
+
+
+def pool(maps: Tensor, pooling: Pooling) -> Tensor:
+    """Return one number a channel (B, C) of maps (B, C, H', W')."""
+    if pooling == "avg":
+        return maps.mean((2, 3))
+    if pooling == "max":
+        return maps.amax((2, 3))
+    n_places = maps.shape[2] * maps.shape[3]
+    return torch.linalg.vector_norm(maps, dim=(2, 3)) / n_places**0.5

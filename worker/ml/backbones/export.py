@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.catalog import BackboneCard
-from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, stage_map_names
+from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, map_names
 
 INPUT_NAME = "image"
 FEATURES_NAME = "features"
 OPSET = 17
 # Raise when the exported graph changes: kept graphs and kept features of the old one are not used any more.
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _export(graph: ExportedBackbone, path: Path) -> None:
             str(path),
             dynamo=False,
             input_names=[INPUT_NAME],
-            output_names=[FEATURES_NAME, *stage_map_names(graph.card), LAST_MAP],
+            output_names=[FEATURES_NAME, *map_names(graph.card), LAST_MAP],
             opset_version=OPSET,
         )
 

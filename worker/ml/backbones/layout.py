@@ -3,13 +3,12 @@
 D is the length of the pooled feature vector, C the channels of one map.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from app.catalog import BackboneCard
 
-Pooling = Literal["avg", "max"]
+Pooling = Literal["avg", "max", "rms"]
 LAST_MAP = "map_last"
 
 
@@ -32,7 +31,8 @@ class FeatureLayout:
     """The parts of a feature vector, in order, without gaps.
 
     Averages say how much of a pattern there is, maxima whether it is there at all: a scratch of a few pixels vanishes
-    in an average. Early stages see texture, late ones objects; a linear head takes what it needs.
+    in an average, and root mean squares how unevenly it is spread: the texture. Early blocks see edges, late ones
+    objects; a linear head takes what it needs.
     """
 
     parts: tuple[FeaturePart, ...]
@@ -46,18 +46,20 @@ class FeatureLayout:
         return tuple(dict.fromkeys(part.map_name for part in self.parts))
 
 
-def stage_map_names(card: BackboneCard) -> tuple[str, ...]:
-    return tuple(f"map_{index}" for index in range(len(card.stages)))
+def map_names(card: BackboneCard) -> tuple[str, ...]:
+    """Return the names of the blocks' maps in a graph, finest first; the last map has a name of its own."""
+    return tuple(f"map_{index}" for index in range(len(card.maps)))
 
 
 def layout_of(card: BackboneCard) -> FeatureLayout:
-    """Return the layout of a backbone: averages of all stages, maxima of all stages, average of the last map."""
-    channels = [stage.channels for stage in card.stages]
-    wanted: Sequence[tuple[str, Pooling, int]] = [
-        *((name, "avg", dim) for name, dim in zip(stage_map_names(card), channels, strict=True)),
-        *((name, "max", dim) for name, dim in zip(stage_map_names(card), channels, strict=True)),
-        (LAST_MAP, "avg", card.last_channels),
+    """Return the layout of a backbone: averages, maxima and root mean squares of all maps, average of the last one."""
+    poolings: tuple[Pooling, ...] = ("avg", "max", "rms")
+    wanted: list[tuple[str, Pooling, int]] = [
+        (name, pooling, one.channels)
+        for pooling in poolings
+        for name, one in zip(map_names(card), card.maps, strict=True)
     ]
+    wanted.append((LAST_MAP, "avg", card.last_channels))
     parts, start = [], 0
     for map_name, pooling, dim in wanted:
         parts.append(FeaturePart(map_name, pooling, start, dim))

@@ -45,9 +45,10 @@ class TimmEfficientNet(Backbone):
     def forward_maps(self, image: Tensor) -> list[Tensor]:
         maps = []
         x = self.net.bn1(self.net.conv_stem(image))
-        for blocks in self.net.blocks:
-            x = blocks(x)
-            maps.append(x)
+        for group in self.net.blocks:
+            for block in group:
+                x = block(x)
+                maps.append(x)
         return [*maps, self.net.bn2(self.net.conv_head(x))]
 
 
@@ -57,7 +58,7 @@ class Toy(Backbone):
     def __init__(self, card: BackboneCard) -> None:
         super().__init__(card)
         generator = torch.Generator().manual_seed(20260101)
-        widths = [3, *(stage.channels for stage in card.stages)]
+        widths = [3, *(one.channels for one in card.maps)]
         self.convs = nn.ModuleList(
             nn.Conv2d(n_in, n_out, 3, stride=2, padding=1) for n_in, n_out in itertools.pairwise(widths)
         )

@@ -3,8 +3,8 @@
 The z-score and the temperature are folded into the head's weights. B is the batch size, V the number of views, D the
 length of the features, K the number of classes, G the side of the heat map.
 
-Source of the heat map: class activation mapping, Zhou et al., CVPR 2016, arXiv:1512.04150, here summed over all stages
-whose averages the head reads; what the maxima contribute has no extent and is left out.
+Source of the heat map: class activation mapping, Zhou et al., CVPR 2016, arXiv:1512.04150, here summed over all maps
+whose averages and root mean squares the head reads; what the maxima contribute has no extent and is left out.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.catalog import View
 from worker.ml.backbones.export import FEATURES_NAME, INPUT_NAME, ExportedBackbone
-from worker.ml.backbones.layout import FeaturePart
+from worker.ml.backbones.layout import FeaturePart, map_names
 from worker.ml.heads.linear import LinearHead
 
 _PREFIX = "kizu/"
@@ -154,10 +154,10 @@ def _add_heat(
     graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead, feature_mean: np.ndarray
 ) -> None:
     side = heat_side(backbone)
+    parts = [part for part in backbone.layout.parts if part.pooling != "max"]
     layers = [
-        _activation(graph, backbone, part, head, feature_mean, side)
-        for part in backbone.layout.parts
-        if part.pooling == "avg"
+        _shrunk(graph, _activation(graph, backbone, part, head, feature_mean), _map_side(backbone, part), side)
+        for part in parts
     ]
     total = graph.add("Sum", *layers)
     k = len(head.bias)
@@ -170,19 +170,27 @@ def _add_heat(
 
 
 def _activation(
-    graph: _Graph,
-    backbone: ExportedBackbone,
-    part: FeaturePart,
-    head: LinearHead,
-    feature_mean: np.ndarray,
-    side: int,
+    graph: _Graph, backbone: ExportedBackbone, part: FeaturePart, head: LinearHead, feature_mean: np.ndarray
 ) -> str:
-    """Add what one map says for each class at each place, (V * B, K, G, G): 0 is the average training image."""
+    """Add what one map says for each class at each place, (V * B, K, H', W'): 0 is the average training image.
+
+    The mean over all places is exactly what the part adds to the logit. For a root mean square r of values x that is
+    the mean of x * x / r.
+    """
     weight = head.weight[part.columns].T
-    bias = -weight @ feature_mean[part.columns]
+    bias = graph.constant((-weight @ feature_mean[part.columns]).astype(np.float32))
     kernel = graph.constant(weight.astype(np.float32)[:, :, None, None])
-    activation = graph.add("Conv", part.map_name, kernel, graph.constant(bias.astype(np.float32)))
-    own_side = _map_side(backbone, part)
+    values = part.map_name
+    if part.pooling == "rms":
+        norm = graph.add("ReduceL2", values, axes=[2, 3], keepdims=1)
+        share = graph.constant(np.array(1.0 / _map_side(backbone, part), dtype=np.float32))
+        rms = graph.add("Add", graph.add("Mul", norm, share), graph.constant(np.array(1e-6, dtype=np.float32)))
+        values = graph.add("Div", graph.add("Mul", values, values), rms)
+    return graph.add("Conv", values, kernel, bias)
+
+
+def _shrunk(graph: _Graph, activation: str, own_side: int, side: int) -> str:
+    """Bring a map (V * B, K, own_side, own_side) to the side of the heat map: averaged down, or interpolated up."""
     shrink = own_side // side
     if shrink > 1:
         activation = graph.add("AveragePool", activation, kernel_shape=[shrink] * 2, strides=[shrink] * 2)
@@ -194,6 +202,6 @@ def _activation(
 
 
 def _map_side(backbone: ExportedBackbone, part: FeaturePart) -> int:
-    names = [f"map_{index}" for index in range(len(backbone.card.stages))]
-    stage = backbone.card.stages[names.index(part.map_name) if part.map_name in names else -1]
-    return -(-backbone.image_size_px // stage.stride)
+    card = backbone.card
+    strides = {name: one.stride for name, one in zip(map_names(card), card.maps, strict=True)}
+    return -(-backbone.image_size_px // strides.get(part.map_name, card.maps[-1].stride))

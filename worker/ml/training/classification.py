@@ -36,6 +36,7 @@ from app.inference.decision import decide_many, good_index
 from app.inference.engine import LoadedModel
 from app.inference.metrics import Estimate, SplitMetrics, evaluate
 from app.inference.sessions.openvino import OpenVinoSession
+from worker.ml import compat
 from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import Extracted, FeatureExtractor, OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
@@ -57,7 +58,7 @@ from worker.ml.training.tables import tables_of
 _COMPARE_BUDGET_S = 20.0
 _COMPARE_SHARE = 0.25
 _N_PARITY = 32
-_LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scikit-learn")
+_LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scipy")
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def train_classification(
         ParityFailed: The finished bundle disagrees with the features it was fitted on.
     """
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
-    return training.run(dataset_version_id=dataset_version_id, code_version=code_version, created_by=created_by)
+    with compat.single_threaded_algebra():
+        return training.run(dataset_version_id=dataset_version_id, code_version=code_version, created_by=created_by)
 
 
 class _Training:
