@@ -62,7 +62,7 @@ def comes_in(journey: Journey) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/projects")
-    expect(page.locator(".way")).to_have_count(3)
+    expect(page.locator(".ways__way")).to_have_count(3)
     journey.all_is_well("projects-empty")
 
 
@@ -160,6 +160,7 @@ def labels_by_keys(journey: Journey) -> None:
     expect(page.locator(".annotator__status .clip")).not_to_have_text(here)
     page.keyboard.press("ArrowRight")
     expect(page.locator(".annotator__status .clip")).to_have_text(here)
+    settle(page)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys of this screen")).to_be_visible()
     page.keyboard.press("Escape")
