@@ -67,6 +67,7 @@ class Actor:
     role: Role
     key_id: UUID | None = None
     deployment_id: UUID | None = None
+    must_change_password: bool = False
 
     def may(self, action: Action) -> bool:
         if self.deployment_id is not None:

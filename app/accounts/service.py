@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,7 @@ from app.core.clock import utc_now
 from app.core.errors import Invalid, NameTaken, NotAuthenticated, NotFound, PermissionDenied, RateLimited
 from app.core.ids import API_KEY_PREFIX, new_api_key, new_session_token, secret_hash
 from app.core.passwords import MIN_PASSWORD_LENGTH, generate_password, hash_password, is_password, needs_rehash
+from app.db.session import new_session
 from app.db.tables import ApiKey, AuditEvent, LoginAttempt, User, UserSession
 from app.settings import get_settings
 
@@ -19,6 +20,7 @@ LOGIN_WINDOW = timedelta(minutes=15)
 MAX_FAILURES_PER_EMAIL = 8
 MAX_FAILURES_PER_ADDRESS = 40
 _LAST_USED_GRAIN = timedelta(minutes=1)
+_RENEWAL_GRAIN = timedelta(hours=1)
 
 
 # --- sign-in ---------------------------------------------------------------------------------------------------------
@@ -30,13 +32,18 @@ def sign_in(session: Session, *, email: str, password: str, address: str) -> str
     A failure is recorded, so the caller commits in both cases.
 
     Raises:
-        RateLimited: Too many failures for this e-mail or from this address within a quarter of an hour.
-        NotAuthenticated: Wrong e-mail or password, or a deactivated account; the answer does not tell which.
+        RateLimited: Too many failures for this email or from this address within a quarter of an hour.
+        NotAuthenticated: Wrong email or password, or a deactivated account; the answer does not tell which.
     """
     email = _normal_email(email)
-    _check_login_rate(session, email, address)
+    # Argon2 is slow by design: it runs in a session of its own, for this one holds SQLite's write lock once it is used.
+    with new_session() as reading:
+        _check_login_rate(reading, email, address)
+        password_hash = reading.scalar(select(User.password_hash).where(User.email == email))
+        is_right = is_password(password, password_hash)
+    session.execute(delete(LoginAttempt).where(LoginAttempt.at < utc_now() - LOGIN_WINDOW))
     user = session.scalar(select(User).where(User.email == email))
-    if not is_password(password, user.password_hash if user else None) or user is None or not user.is_active:
+    if not is_right or user is None or not user.is_active:
         session.add(LoginAttempt(email=email, address=address))
         raise NotAuthenticated("Email or password is not right.")
     if needs_rehash(user.password_hash):
@@ -57,8 +64,7 @@ def _open_session(session: Session, user: User) -> str:
 
 def _check_login_rate(session: Session, email: str, address: str) -> None:
     since = utc_now() - LOGIN_WINDOW
-    session.execute(delete(LoginAttempt).where(LoginAttempt.at < since))
-    failures = select(func.count()).select_from(LoginAttempt)
+    failures = select(func.count()).select_from(LoginAttempt).where(LoginAttempt.at >= since)
     by_email = session.scalar(failures.where(LoginAttempt.email == email)) or 0
     by_address = session.scalar(failures.where(LoginAttempt.address == address)) or 0
     if by_email >= MAX_FAILURES_PER_EMAIL or by_address >= MAX_FAILURES_PER_ADDRESS:
@@ -72,12 +78,25 @@ def sign_out(session: Session, *, token: str) -> None:
     session.execute(delete(UserSession).where(UserSession.token_hash == secret_hash(token)))
 
 
-def find_actor_by_token(session: Session, token: str) -> Actor | None:
-    """Return who a session cookie belongs to, or None where it is unknown, expired or of a deactivated person."""
+def find_session(session: Session, token: str) -> UserSession | None:
+    """Return the sign-in of a cookie, or None where it is unknown, expired or of a deactivated person."""
     row = session.get(UserSession, secret_hash(token))
     if row is None or row.expires_at < utc_now() or not row.user.is_active:
         return None
-    return _actor(row.user)
+    return row
+
+
+def is_renewal_due(row: UserSession) -> bool:
+    """Tell whether a sign-in in use should last longer; true at most once an hour, for it costs a write."""
+    return row.expires_at - utc_now() < timedelta(days=get_settings().session_days) - _RENEWAL_GRAIN
+
+
+def renew_session(session: Session, row: UserSession) -> None:
+    """Let a sign-in last its whole time again, counted from now, and note that its person was seen."""
+    now = utc_now()
+    expires_at = now + timedelta(days=get_settings().session_days)
+    session.execute(update(UserSession).where(UserSession.token_hash == row.token_hash).values(expires_at=expires_at))
+    session.execute(update(User).where(User.id == row.user_id).values(last_seen_at=now))
 
 
 def find_actor_by_key(session: Session, key: str) -> tuple[Actor, ApiKey] | None:
@@ -135,8 +154,8 @@ def add_person(session: Session, *, actor: Actor, email: str, name: str, role: R
 
     Raises:
         PermissionDenied: The actor does not manage people, or would give more than their own role.
-        Invalid: The e-mail or the name is not acceptable.
-        NameTaken: There is an account with this e-mail.
+        Invalid: The email or the name is not acceptable.
+        NameTaken: There is an account with this email.
     """
     actor.require(Action.MANAGE_PEOPLE)
     _check_may_give(actor, role)
@@ -298,8 +317,15 @@ def record(session: Session, *, user_id: int | None, action: str, subject: str, 
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _actor(user: User) -> Actor:
-    return Actor(user_id=user.id, name=user.name, email=user.email, role=Role(user.role))
+def actor_of(user: User) -> Actor:
+    """Return a person as somebody who acts."""
+    return Actor(
+        user_id=user.id,
+        name=user.name,
+        email=user.email,
+        role=Role(user.role),
+        must_change_password=user.must_change_password,
+    )
 
 
 def _get_user(session: Session, user_id: int) -> User:

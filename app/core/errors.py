@@ -38,12 +38,30 @@ class NotAuthenticated(AppError):
         return {"WWW-Authenticate": "ApiKey"}
 
 
+class PasswordChangeRequired(AppError):
+    """The person signed in with a password that somebody else knows, and must choose their own first."""
+
+    status, code, title = 403, "password_change_required", "Choose your own password first"
+
+
 class PermissionDenied(AppError):
     status, code, title = 403, "permission_denied", "Not allowed"
 
 
+class CrossSiteRefused(AppError):
+    """A browser sent this request on behalf of another site."""
+
+    status, code, title = 403, "cross_site", "Refused"
+
+
+class MethodNotAllowed(AppError):
+    """The address exists, but not for this method; `Allow` names those that it takes."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
 class NotFound(AppError):
-    """Also the answer for what the asker may not see."""
+    """There is nothing here, or nothing that the asker may see."""
 
     status, code, title = 404, "not_found", "Not found"
 

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from app.accounts import service as account_service
 from app.accounts.permissions import Action, Actor
 from app.core.clock import utc_now
-from app.core.errors import NotAuthenticated, NotFound
+from app.core.errors import NotAuthenticated, NotFound, PasswordChangeRequired
 from app.db.session import new_session, transaction
 from app.db.tables import ApiKey
 
 SESSION_COOKIE = "kizu_session"
 # Named for the OpenAPI description; `find_api_actor` reads the header itself.
 _KEY_HEADER = APIKeyHeader(name="apikey", scheme_name="ApiKey", description="`land_sk_…`", auto_error=False)
+_PASSWORD_CHANGE_PATHS = frozenset({"/settings/account", "/settings/account/password", "/signout"})
 MAX_ID = 2**31 - 1
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -52,7 +53,13 @@ def find_page_actor(request: Request) -> Actor | None:
     if not token:
         return None
     with new_session() as session:
-        return account_service.find_actor_by_token(session, token)
+        row = account_service.find_session(session, token)
+    if row is None:
+        return None
+    if account_service.is_renewal_due(row):
+        with transaction() as session:
+            account_service.renew_session(session, row)
+    return account_service.actor_of(row.user)
 
 
 def find_api_actor(request: Request) -> Actor | None:
@@ -83,6 +90,8 @@ def page_actor(action: Action) -> Callable[[Request], Actor]:
         actor = find_page_actor(request)
         if actor is None:
             raise NotAuthenticated("Sign in to go on.")
+        if actor.must_change_password and request.scope["path"] not in _PASSWORD_CHANGE_PATHS:
+            raise PasswordChangeRequired("Choose your own password first, under Settings.")
         actor.require(action)
         request.state.actor = actor
         return actor

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
@@ -11,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from app.core.errors import AppError, Invalid, NotAuthenticated
+from app.core.errors import AppError, Invalid, NotAuthenticated, PasswordChangeRequired
 from app.web.rendering import render
 from app.web.security import HEADERS
 
@@ -50,6 +51,8 @@ def _app_error(request: Request, error: Exception) -> Response:
         extra["errors"] = error.errors
     if isinstance(error, NotAuthenticated) and not is_api(request) and not wants_json(request):
         return _to_sign_in(request)
+    if isinstance(error, PasswordChangeRequired) and not is_api(request) and not wants_json(request):
+        return _forward(request, "/settings/account", status=403)
     return _answer(
         request,
         status=error.status,
@@ -64,13 +67,14 @@ def _app_error(request: Request, error: Exception) -> Response:
 def _to_sign_in(request: Request) -> Response:
     target = "/signin"
     if request.method == "GET" and not wants_partial(request):
-        from urllib.parse import quote
-
         query = f"?{request.url.query}" if request.url.query else ""
         target += f"?next={quote(request.scope['path'] + query, safe='')}"
-        return RedirectResponse(target, status_code=303)
+    return _forward(request, target, status=401)
+
+
+def _forward(request: Request, target: str, *, status: int) -> Response:
     if wants_partial(request):
-        return Response(status_code=401, headers={"HX-Redirect": target})
+        return Response(status_code=status, headers={"HX-Redirect": target})
     return RedirectResponse(target, status_code=303)
 
 

@@ -110,6 +110,37 @@ def test_the_same_email_twice_is_refused_and_nothing_else_is_lost(browser: TestC
     assert 'value="Second"' in answer.text
 
 
+def test_whoever_was_given_a_password_chooses_their_own_before_anything_else(
+    browser: TestClient, anonymous: TestClient
+) -> None:
+    form = {"email": "new@example.com", "name": "Ada", "role": "member"}
+    given = browser.post("/settings/people", data=form).text.split('id="new-password">')[1].split("<")[0]
+    anonymous.headers["Sec-Fetch-Site"] = "same-origin"
+    anonymous.post("/signin", data={"email": "new@example.com", "password": given})
+    refused = anonymous.get("/projects")
+    assert (refused.status_code, refused.headers["location"]) == (303, "/settings/account")
+    partial = anonymous.get("/projects", headers={"HX-Request-Type": "partial"})
+    assert (partial.status_code, partial.headers["hx-redirect"]) == (403, "/settings/account")
+    assert "Choose your own password first" in anonymous.get("/settings/account").text
+    changed = anonymous.post("/settings/account/password", data={"current": given, "new": "my very own password"})
+    assert changed.status_code == 200
+    assert anonymous.get("/projects").status_code == 200
+
+
+def test_a_sign_in_in_use_lasts_on_and_an_idle_one_ends(browser: TestClient) -> None:
+    def expires_at():
+        with new_session() as session:
+            return session.scalars(select(UserSession)).one().expires_at
+
+    at_first = expires_at()
+    assert browser.get("/projects").status_code == 200
+    assert expires_at() == at_first, "a write for each request would be wasteful"
+    with transaction() as session:
+        session.scalars(select(UserSession)).one().expires_at = utc_now() + timedelta(days=1)
+    assert browser.get("/projects").status_code == 200
+    assert expires_at() > utc_now() + timedelta(days=13)
+
+
 @pytest.mark.parametrize("role", [Role.MEMBER, Role.LABELER, Role.VIEWER])
 def test_only_administrators_manage_people(
     people: dict[Role, Actor], browser_as: Callable[[Actor], TestClient], role: Role
