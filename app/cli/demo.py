@@ -166,7 +166,8 @@ def _watch(job_id: UUID) -> Iterator[Job]:
 
 def show(address: str, endpoint: Endpoint, cells: list[Cell]) -> None:
     """Print the page's address, a line that calls the endpoint, and its answer for an image it was not trained on."""
-    picture = next(cell for cell in cells if cell.split == "test" and cell.category == "defective").path
+    # One whose defect all experts saw; the model may miss it all the same, and then says so.
+    picture = next(cell for cell in cells if cell.split == "test" and cell.probability == 1.0).path
     url = serving_service.prediction_url(address, endpoint.deployment_id)
     print(f"\nThe model, page by page:  {address}/projects/{endpoint.project_id}/models\n")
     print("Call it, here with a defective cell that it has not seen:\n")
