@@ -11,7 +11,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.journey import LONG_MS, Journey, run, seconds
-from tests.browser.support import EMAIL, PASSWORD, Complaints, RunningKizu, new_context, settle, solar_cells
+from tests.browser.support import (
+    EMAIL,
+    PASSWORD,
+    Complaints,
+    RunningKizu,
+    forget_shift,
+    new_context,
+    settle,
+    solar_cells,
+)
 
 N_LABELLED, N_LOOSE = 160, 12
 
@@ -207,9 +216,12 @@ def changes_many_at_once(journey: Journey) -> None:
     test_split = page.locator("#facet-split .facet__entry", has_text="Test")
     expect(test_split.locator(".facet__count")).to_have_text("1")
     expect(page.locator(".selection-bar")).to_be_hidden()
+    settle(page)
     tiles.nth(5).click()
     expect(page.locator("#detail")).to_be_visible()
     expect(page).to_have_url(re.compile(r"[?&]image=\d+"))
+    settle(page)
+    forget_shift(page)  # the grid made room for what was asked for
     journey.all_is_well("data-image-light")
 
 
