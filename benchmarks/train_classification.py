@@ -94,7 +94,7 @@ def run_child(arguments: argparse.Namespace) -> None:
     result = {
         "seconds": ended - started,
         "stages": dict(zip(stages, np.diff(begins).round(2).tolist(), strict=True)),
-        "test": trained.metrics["test"].model_dump(exclude={"categories"}),
+        "test": trained.metrics["test"].model_dump(mode="json"),
         "lineage": trained.manifest.lineage.model_dump(),
         "precision": trained.manifest.precision,
         "threshold": trained.manifest.decision.threshold,

@@ -25,6 +25,7 @@ from app.core.clock import utc_now
 from app.core.ids import new_uuid
 from app.db.session import new_session, transaction
 from app.db.tables import Category, DatasetVersion, Image, Job, ModelVersion, Project
+from app.inference.metrics import measure
 from app.registry import service as registry_service
 from app.storage import keys
 from app.storage.current import blobs
@@ -137,10 +138,20 @@ def train_model(
             name=name,
             bundle_dir=folder,
             manifest=manifest,
-            metrics={},
+            metrics=_metrics(images, truth, scores, manifest),
             tables=tables or {},
             predictions=predictions,
         )
+
+
+def _metrics(images: list[Image], truth: np.ndarray, scores: np.ndarray, manifest: BundleManifest) -> dict:
+    splits = np.array([image.split if known >= 0 else None for image, known in zip(images, truth, strict=True)])
+    found = {name: splits == name for name in ("train", "dev", "test")}
+    return {
+        name: measure(truth[members], scores[members], manifest).model_dump(mode="json")
+        for name, members in found.items()
+        if members.any()
+    }
 
 
 def make_job(session, project: Project, actor: Actor, n_images: int) -> SimpleNamespace:

@@ -11,12 +11,13 @@ from app.accounts.permissions import Action, Actor
 from app.contracts.bundle import BundleManifest
 from app.db.tables import ModelVersion, Prediction
 from app.images.schemas import Data, PageOf
+from app.inference.bootstrap import Estimate
+from app.inference.decision import answers_of, good_index_of
+from app.inference.metrics import Figures, figures_of, grid_of
 from app.projects import service as project_service
 from app.registry import queries
 from app.registry import service as registry_service
 from app.registry.arrays import arrays_of
-from app.registry.decisions import decide, good_index
-from app.registry.figures import Estimate, Figures, figures_of, grid_of
 from app.registry.pages import zip_response
 from app.registry.schemas import (
     SPLITS,
@@ -135,8 +136,8 @@ def _splits(session: SessionDep, model: ModelVersion, manifest: BundleManifest) 
     for split in reversed(SPLITS):
         part = arrays.of(split)
         if len(part):
-            answers = decide(part.scores, manifest, model.threshold)
-            yield split, figures_of(grid_of(part.truth, answers, len(manifest.categories)), good_index(manifest))
+            answers = answers_of(part.scores, manifest, model.threshold)
+            yield split, figures_of(grid_of(part.truth, answers, len(manifest.categories)), good_index_of(manifest))
 
 
 def _split_metrics(split: str, figures: Figures, manifest: BundleManifest) -> SplitMetrics:
@@ -164,7 +165,7 @@ def _split_metrics(split: str, figures: Figures, manifest: BundleManifest) -> Sp
 
 def _confusion(split: str, figures: Figures, manifest: BundleManifest) -> SplitConfusion:
     """Sort the counts of a grid. Without a good class there is no negative side: every error is a misclassification."""
-    good, ids = good_index(manifest), [category.id for category in manifest.categories]
+    good, ids = good_index_of(manifest), [category.id for category in manifest.categories]
     found = SplitConfusion(
         name=split,
         correct_predictions=[],

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.contracts.bundle import BundleManifest
 from app.db.tables import ModelVersion, Prediction
-from app.registry.decisions import Bools, Floats, Ints
-from app.registry.figures import Estimate
+from app.inference.array_types import Bools, Floats, Ints
+from app.inference.bootstrap import Estimate
 from app.registry.schemas import UNLABELLED
 
 _CACHE_BYTES = 128_000_000

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from app.contracts.bundle import BundleManifest
 from app.core.errors import Invalid
 from app.core.pagination import decode_cursor, encode_cursor
+from app.inference.array_types import Bools, Floats, Ints
+from app.inference.bootstrap import Difference, Estimate, difference
+from app.inference.decision import Answers, answers_of, good_index_of
+from app.inference.metrics import figures_of, grid_of, measures
+from app.inference.ranking import auroc_pair
 from app.registry.arrays import ModelArrays, SplitArrays
-from app.registry.decisions import Answers, Bools, Floats, Ints, decide, good_index
-from app.registry.figures import Difference, Estimate, auroc_pair, difference, figures_of, grid_of, measures
 from app.registry.schemas import ClassMark
 
 CELLS = {
@@ -177,12 +180,12 @@ def _answers(
 ) -> Answers:
     if not len(rows):
         return Answers(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.bool_))
-    answers = decide(part.scores[rows], manifest, threshold)
+    answers = answers_of(part.scores[rows], manifest, threshold)
     return Answers(_places(manifest, marks)[answers.predicted], answers.score, answers.is_unsure)
 
 
 def _common_good(first: BundleManifest, second: BundleManifest, marks: tuple[ClassMark, ...]) -> int | None:
-    places = [good_index(manifest) for manifest in (first, second)]
+    places = [good_index_of(manifest) for manifest in (first, second)]
     ids = {
         manifest.categories[place].id
         for manifest, place in zip((first, second), places, strict=True)

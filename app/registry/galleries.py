@@ -7,8 +7,9 @@ import numpy as np
 from app.contracts.bundle import BundleManifest
 from app.core.errors import Invalid
 from app.core.pagination import decode_cursor, encode_cursor
+from app.inference.array_types import Bools, Floats, Ints
+from app.inference.decision import Answers, good_index_of, ng_scores
 from app.registry.arrays import SplitArrays
-from app.registry.decisions import Answers, Bools, Floats, Ints, good_index, ng_scores
 from app.registry.schemas import GalleryTab
 
 # With a good class there is no "unsure" answer; these are the images that a small move of the threshold would turn.
@@ -46,7 +47,7 @@ KINDS: dict[str, _Kind] = {
 
 def kinds_for(manifest: BundleManifest) -> tuple[str, ...]:
     """Return the piles of a report, in the order of what an engineer wants to see first."""
-    if good_index(manifest) is None:
+    if good_index_of(manifest) is None:
         return ("wrong", "unsure", "right")
     mixed = ("mixed_up",) if len(manifest.categories) > 2 else ()
     return ("missed", "false_alarms", *mixed, "unsure", "right")
@@ -54,7 +55,7 @@ def kinds_for(manifest: BundleManifest) -> tuple[str, ...]:
 
 def piles_of(part: SplitArrays, answers: Answers, manifest: BundleManifest, threshold: float) -> dict[str, Pile]:
     """Return every pile of a split at a threshold; without labels only `unsure` and `all` hold images."""
-    good = good_index(manifest)
+    good = good_index_of(manifest)
     known, right = part.truth >= 0, answers.predicted == part.truth
     if good is None:
         return {

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from app.contracts.bundle import BundleManifest
 from app.core.errors import NotFound, Unavailable
-from app.registry.decisions import good_index
+from app.inference.decision import good_index_of
 from app.serving.predictor import open_model
 from app.settings import get_settings
 from app.storage import keys
@@ -118,7 +118,7 @@ def explained_class(manifest: BundleManifest, scores: list[float]) -> int:
 
     It does not depend on a threshold: on a missed part one wants to see the defect that nearly was found.
     """
-    good = good_index(manifest)
+    good = good_index_of(manifest)
     candidates = [index for index in range(len(scores)) if index != good]
     return max(candidates, key=lambda index: scores[index])
 

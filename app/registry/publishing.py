@@ -16,9 +16,7 @@ from app.core.ids import new_uuid
 from app.db.session import on_commit
 from app.db.tables import Image, ModelVersion, Prediction
 from app.db.visibility import WITH_DELETED
-from app.registry.arrays import make_arrays
-from app.registry.decisions import decide, good_index, ng_scores
-from app.registry.report import metrics_of
+from app.inference.decision import answers_of, good_index_of, ng_scores
 from app.storage import keys
 from app.storage.current import blobs
 
@@ -72,8 +70,8 @@ def publish(
     Args:
         name: A numbered one where None or empty; one that is taken gets a number behind it.
         bundle_dir: Folder with the files of the bundle; its manifest is written anew, under the model's name.
-        metrics: `{split: figures}` of the evaluation. What a report shows is computed here, from `predictions`, so that
-            list, report and comparison agree; members of other names are kept beside it.
+        metrics: `{split: figures}` of the evaluation at the manifest's threshold, each as `SplitMetrics` writes it.
+            Reports count `predictions` anew with the same functions, so both say the same.
     """
     existing = session.scalar(select(ModelVersion).where(ModelVersion.job_id == job.id))
     if existing is not None:
@@ -91,7 +89,7 @@ def publish(
         bundle_key=prefix,
         n_bytes=_store_bundle(bundle_dir, prefix, manifest),
         manifest=manifest.model_dump(mode="json"),
-        metrics=_metrics(metrics, manifest, predictions),
+        metrics=dict(metrics),
         tables=dict(tables),
         threshold=manifest.decision.threshold,
         created_by_id=job.created_by_id,
@@ -101,15 +99,6 @@ def publish(
     _insert_predictions(session, model, manifest, predictions)
     record(session, user_id=job.created_by_id, action="model.publish", subject=model.name, project_id=job.project_id)
     return model
-
-
-def _metrics(given: Mapping[str, Any], manifest: BundleManifest, predictions: Sequence[ScoredImage]) -> dict[str, Any]:
-    rows = sorted(
-        ((item.image_id, item.split, item.true_category_id, item.scores) for item in predictions),
-        key=lambda row: row[0],
-    )
-    ours = metrics_of(manifest, make_arrays(rows, manifest), manifest.decision.threshold)
-    return {split: {**dict(given.get(split) or {}), **figures} for split, figures in ours.items()}
 
 
 def _free_name(session: Session, project_id: int, wanted: str | None) -> str:
@@ -165,8 +154,8 @@ def _insert_predictions(
     if not kept:
         return
     scores = np.asarray([item.scores for item in kept], dtype=np.float64)
-    good = good_index(manifest)
-    answers = decide(scores, manifest, model.threshold)
+    good = good_index_of(manifest)
+    answers = answers_of(scores, manifest, model.threshold)
     ids = np.asarray([category.id for category in manifest.categories])[answers.predicted].tolist()
     ng = ng_scores(scores, good).tolist() if good is not None else [None] * len(kept)
     rows = [

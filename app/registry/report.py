@@ -5,16 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.contracts.bundle import BundleManifest
+from app.inference.bootstrap import Estimate
+from app.inference.calibration import ReliabilityBin, reliability_of
+from app.inference.decision import Answers, answers_of, good_index_of, ng_scores
+from app.inference.metrics import Figures, figures_of, grid_of
+from app.inference.ranking import auroc_of
 from app.registry.arrays import ModelArrays, SplitArrays
-from app.registry.decisions import Answers, decide, good_index, ng_scores
-from app.registry.figures import Estimate, Figures, ReliabilityBin, auroc_of, figures_of, grid_of, reliability_of
 from app.registry.galleries import Pile, kinds_for, narrowed, piles_of, tabs_of
 from app.registry.schemas import SPLITS, UNLABELLED, ClassMark, GalleryTab
 
 N_BINS = 50
 SPLIT_NOTES = {
     "test": "None of these images was seen in training, and nothing was chosen on them.",
-    "dev": "The threshold and the settings were chosen on these images: expect a little less on new ones.",
+    "dev": "Where they are enough, the threshold was chosen on these images: expect a little less on new ones.",
     "train": "The model was fitted on these images: the figures flatter it.",
 }
 
@@ -54,7 +57,7 @@ class Report:
     tabs: tuple[GalleryTab, ...]
     which: str
     reliability: tuple[ReliabilityBin, ...]
-    ece: float
+    ece: float | None
 
     @property
     def headline(self) -> tuple[tuple[str, str, Estimate], ...]:
@@ -109,8 +112,8 @@ def report_of(
         default: The model's own threshold.
         which: The pile to show; None, or one that this model has not: the first that is not empty.
     """
-    part, good, marks = arrays.of(split), good_index(manifest), marks_of(manifest)
-    answers = decide(part.scores, manifest, threshold)
+    part, good, marks = arrays.of(split), good_index_of(manifest), marks_of(manifest)
+    answers = answers_of(part.scores, manifest, threshold)
     tabs = tabs_of(piles_of(part, answers, manifest, threshold), manifest)
     figures = figures_of(grid_of(part.truth, answers, len(marks)), good) if len(part) else None
     bins, ece = reliability_of(part.truth, part.scores)
@@ -167,7 +170,7 @@ def pile_of(
         true_id: Only images labelled with this class.
         predicted_id: Only images answered with this class.
     """
-    answers = decide(part.scores, manifest, threshold)
+    answers = answers_of(part.scores, manifest, threshold)
     piles = piles_of(part, answers, manifest, threshold)
     place = {item.id: index for index, item in enumerate(manifest.categories)}
     nowhere = len(place)  # a class that the model does not know has no image
@@ -179,27 +182,6 @@ def pile_of(
         predicted=None if predicted_id is None else place.get(predicted_id, nowhere),
     )
     return pile, answers
-
-
-def metrics_of(manifest: BundleManifest, arrays: ModelArrays, threshold: float) -> dict[str, dict[str, object]]:
-    """Return the figures of each split that holds images, in the form that `ModelVersion.metrics` stores.
-
-    `{split: {"n_images": int, "f1" | "precision" | "recall" | "accuracy" | "auroc" | "answered": {"value", "low",
-    "high"}}}`; a figure that the images do not define has None for all three.
-    """
-    found: dict[str, dict[str, object]] = {}
-    for split in SPLITS:
-        part = arrays.of(split)
-        if not len(part):
-            continue
-        answers, good = decide(part.scores, manifest, threshold), good_index(manifest)
-        figures = figures_of(grid_of(part.truth, answers, len(manifest.categories)), good)
-        named = {name: getattr(figures, name) for name in ("f1", "precision", "recall", "accuracy", "answered")}
-        named["auroc"] = auroc_estimate(part, good)
-        found[split] = {"n_images": len(part)} | {
-            name: {"value": item.value, "low": item.low, "high": item.high} for name, item in named.items()
-        }
-    return found
 
 
 def _chosen(which: str | None, tabs: tuple[GalleryTab, ...]) -> str:
@@ -236,7 +218,6 @@ __all__ = [
     "histogram_of",
     "kinds_for",
     "marks_of",
-    "metrics_of",
     "pile_of",
     "report_of",
 ]

@@ -11,10 +11,10 @@ from app.catalog.backbones import BACKBONES
 from app.catalog.symmetries import SYMMETRIES
 from app.contracts.bundle import BundleManifest
 from app.db.tables import ModelVersion
+from app.inference.decision import Answers, answers_of, good_index_of, ng_scores
 from app.registry import queries
 from app.registry.arrays import SplitArrays, arrays_of
 from app.registry.comparison import CELLS, Comparison, compare
-from app.registry.decisions import Answers, decide, good_index, ng_scores
 from app.registry.galleries import Pile, page_rows
 from app.registry.heat import explained_class
 from app.registry.queries import ImageFacts, ModelRow
@@ -90,7 +90,7 @@ def evidence(
     """Return what is shown of the images in these rows of a split, in this order; purged ones are left out."""
     ids = part.image_ids[list(rows)].tolist()
     facts = queries.images_by_id(session, project_id, ids)
-    marks, good = marks_of(manifest), good_index(manifest)
+    marks, good = marks_of(manifest), good_index_of(manifest)
     found: list[Evidence] = []
     for row, image_id in zip(rows, ids, strict=True):
         if image_id not in facts:
@@ -237,9 +237,9 @@ def find_image_view(
     if found is None:
         return None
     picture, prediction = found
-    marks, good = marks_of(manifest), good_index(manifest)
+    marks, good = marks_of(manifest), good_index_of(manifest)
     scores = np.asarray([prediction.scores], dtype=np.float64)
-    answers = decide(scores, manifest, threshold)
+    answers = answers_of(scores, manifest, threshold)
     predicted = marks[int(answers.predicted[0])]
     category = next((mark for mark in marks if mark.id == prediction.true_category_id), None)
     return ImageView(

@@ -197,7 +197,7 @@ def test_thousands_of_predictions_are_published_and_reported_fast(
         started = time.process_time()
         assert browser.get(f"{base(big)}?threshold={threshold}", headers=headers).status_code == 200
         spent.append(time.process_time() - started)
-    assert min(spent) < 0.2
+    assert min(spent) < 0.1, spent
 
 
 # --- report ----------------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """A report on a model from the real training: what the worker leaves is what the screens read."""
 
 import io
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Picture
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.accounts.permissions import Actor
 from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
@@ -16,6 +18,8 @@ from app.contracts.tasks import TaskType
 from app.db.session import new_session, transaction
 from app.db.tables import Category, Image, ModelVersion, Prediction, Project
 from app.registry import service as registry_service
+from app.registry.arrays import arrays_of
+from app.registry.report import report_of
 from app.storage.current import blobs
 from tests import factories, model_support
 from worker.ml.training.classification import train_classification
@@ -50,7 +54,11 @@ def frozen(project: Project) -> Dataset:
 def model(owner: Actor, tmp_path: Path) -> ModelVersion:
     project = factories.make_project(owner, "Housings", ("good", "scratch"))
     mix = [(["good", "scratch"][n % 2], ["train", "train", "dev", "test"][n // 2 % 4]) for n in range(96)]
-    model_support.add_images(project, [*mix, (None, None), (None, None)])
+    images = model_support.add_images(project, [*mix, (None, None), (None, None)])
+    mislabelled = [image.id for image in images[:96:7]]  # no figure is 1.0 then
+    with transaction() as session:
+        good = select(Category.id).where(Category.project_id == project.id, Category.is_good).scalar_subquery()
+        session.execute(update(Image).where(Image.id.in_(mislabelled)).values(category_id=good))
     trained = train_classification(
         TrainSpec(backbone="toy", seed=1),
         frozen(project),
@@ -95,8 +103,33 @@ def test_the_trained_model_is_stored_shown_and_explained(browser: TestClient, mo
     assert browser.get(f"{stem}/images?split=unlabelled").text.count("tile__link") == 2
 
 
-def test_the_report_agrees_with_the_trainings_own_evaluation(model: ModelVersion) -> None:
-    """Two programs counted the same images: accuracy and AUROC mean the same in both."""
-    for figures in model.metrics.values():
-        ours, theirs = figures["accuracy"]["value"], figures["n_correct"] / figures["n"]
-        assert ours == pytest.approx(theirs)
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_training_page_and_rest_say_the_same_figures(
+    browser: TestClient, program: TestClient, model: ModelVersion, split: str
+) -> None:
+    """One definition: what the training measured is what is stored, answered, and counted anew for the page."""
+    stem = f"/projects/{model.project_id}"
+    stored = model.metrics[split]
+    assert stored["f1"]["value"] < 1.0
+
+    assert program.get(f"/v1{stem}/models/{model.id}").json()["data"]["metrics"][split] == stored
+    answered = program.get(f"/v1{stem}/train/{model.job_id}/results/metrics").json()["data"]
+    headline = next(item for item in answered if item["name"] == split)["metrics"][0]
+    assert headline["performance"] == stored["f1"]["value"]
+    assert headline["precision"] == stored["precision"]["value"]
+    assert headline["recall"] == stored["recall"]["value"]
+
+    manifest = registry_service.manifest_of(model)
+    with new_session() as session:
+        arrays = arrays_of(session, model, manifest)
+    found = report_of(manifest, arrays, split=split, threshold=model.threshold, default=model.threshold, which=None)
+    for name in ("f1", "precision", "recall", "accuracy", "answered"):
+        assert asdict(getattr(found.figures, name)) == stored[name]
+    assert asdict(found.auroc) == stored["auroc"]
+    assert found.ece == pytest.approx(stored["ece"])
+
+    page = re.sub(r"<[^>]+>|\s+", " ", browser.get(f"{stem}/models/{model.id}?split={split}").text)
+    page = re.sub(r" +", " ", page)
+    for title in ("F1", "Precision", "Recall", "Accuracy", "AUROC"):
+        one = stored[title.lower()]
+        assert f"{title} {one['value']:.2f} ( 95 % interval {one['low']:.2f}–{one['high']:.2f})" in page

@@ -9,13 +9,14 @@ from app.contracts.dataset import AnnotationValue, CategoryRef
 from app.contracts.jobs import LogLine, MetricPoint, Progress, TrainSpec
 from app.contracts.tasks import Split
 from app.inference import Engine, read_bundle
+from app.inference.metrics import measure
+from tests.ml.conftest import make_parts
 from worker.ml.evaluation import parity
-from worker.ml.training import classification
 
 
 def test_learns_what_a_scratch_looks_like_and_proves_its_file(trained, parts):
     assert trained.metrics["test"].auroc.value > 0.95
-    assert trained.metrics["train"].n == 60
+    assert trained.metrics["train"].n_images == 60
     assert trained.manifest.parity.n_images == 24
     assert trained.manifest.parity.max_score_difference < 1e-4
     assert read_bundle(trained.bundle_dir).manifest == trained.manifest
@@ -151,10 +152,28 @@ def test_a_warm_training_computes_nothing_and_needs_no_torch(train, tmp_path):
     assert any(isinstance(event, LogLine) and event.text.startswith("All features were there") for event in said)
 
 
+def test_the_default_threshold_has_the_f1_that_its_sentence_says(train):
+    """Hard enough to make mistakes: the sentence, the metrics and the threshold tell of the same F1."""
+    generator = np.random.default_rng(5)
+    parts = make_parts(n_train=60, n_dev=90, n_test=6)
+    items = tuple(
+        item.model_copy(update={"annotations": (AnnotationValue(category_id=33 - item.category_id),)})
+        if generator.random() < 0.15
+        else item
+        for item in parts.dataset.items
+    )
+    trained = train(replace(parts, dataset=parts.dataset.model_copy(update={"items": items})))
+    shown = trained.metrics["dev"].f1.value
+    assert 0.5 < shown < 1.0
+    assert trained.manifest.decision.reason == (
+        f"Highest F1 of finding defects on the dev images: {shown:.3f}, from 90 images."
+    )
+
+
 def test_measures_with_the_rule_that_is_served(trained):
     truth = np.array([0, 1, 1])
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     manifest = trained.manifest.model_copy(
         update={"decision": trained.manifest.decision.model_copy(update={"threshold": 0.3})}
     )
-    assert classification.measure(truth, scores, manifest).accuracy.value == 1.0
+    assert measure(truth, scores, manifest).accuracy.value == 1.0

@@ -15,7 +15,8 @@ import numpy as np
 from app.catalog import BACKBONES, SYMMETRIES, BackboneCard, SymmetryCard
 from app.contracts.dataset import DatasetItem
 from app.contracts.jobs import Comparison, ComparisonRow
-from app.inference.metrics import auroc
+from app.inference.bootstrap import draw_weights
+from app.inference.ranking import auroc
 from worker.ml.data.extraction import FeatureExtractor
 from worker.ml.heads.linear import Whitener, cross_validate
 from worker.ml.training.reporting import Reporter
@@ -78,8 +79,6 @@ class Chooser:
         self._n_categories = n_categories
         self._seed = seed
         self._reporter = reporter
-        n = len(subset.items)
-        self._draws = np.random.default_rng(seed).integers(0, n, size=(_DRAWS, n))
 
     def measure(self, backbone: str, symmetry: SymmetryCard) -> Measured:
         started = time.perf_counter()
@@ -102,10 +101,8 @@ class Chooser:
             on_step=self._reporter.step,
         )
         logits = min(folds, key=lambda result: result.log_loss).logits
-        score = macro_auroc(truth, logits)
-        picks = self._draws % len(items) if len(items) < len(self._subset.items) else self._draws
-        draws = np.array([macro_auroc(truth[pick], logits[pick]) for pick in picks])
-        return Measured(score, draws, time.perf_counter() - started)
+        draws = auroc(truth, log_odds(logits), weights=draw_weights(len(items), _DRAWS))
+        return Measured(macro_auroc(truth, logits), draws, time.perf_counter() - started)
 
     def backbone(self, candidates: Sequence[str], *, budget_s: float) -> tuple[str, Comparison]:
         """Choose among backbones, the first of which is always measured.
@@ -216,15 +213,17 @@ def stack(
 
 
 def macro_auroc(truth: np.ndarray, logits: np.ndarray) -> float:
-    """Return the mean over classes of one against the rest; with two classes it is the AUROC of the second."""
-    if logits.shape[1] == 2:
-        value = auroc(truth == 1, logits[:, 1] - logits[:, 0])
-        return np.nan if value is None else value
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores = shifted / shifted.sum(axis=1, keepdims=True)
-    values = [auroc(truth == index, scores[:, index]) for index in range(logits.shape[1])]
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else np.nan
+    """Return the mean over classes of one against the rest; with two classes it is the AUROC of the second.
+
+    NaN where `truth` holds one class only.
+    """
+    return float(auroc(truth, log_odds(logits))[0])
+
+
+def log_odds(logits: np.ndarray) -> np.ndarray:
+    """Return each class against all others, (N, K), in nats: in the order of the probability, but never all ones."""
+    others = [np.logaddexp.reduce(np.delete(logits, k, axis=1), axis=1) for k in range(logits.shape[1])]
+    return np.asarray(logits - np.stack(others, axis=1))
 
 
 @dataclass(frozen=True)

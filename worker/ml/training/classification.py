@@ -31,10 +31,10 @@ from app.contracts.dataset import Dataset, DatasetItem
 from app.contracts.jobs import Comparison, TrainSpec
 from app.contracts.predictions import ImagePrediction
 from app.contracts.tasks import Split
+from app.inference.bootstrap import Estimate
 from app.inference.bundle import Bundle, read_bundle
-from app.inference.decision import decide_many, good_index
 from app.inference.engine import LoadedModel
-from app.inference.metrics import Estimate, SplitMetrics, evaluate
+from app.inference.metrics import SplitMetrics, measure
 from app.inference.sessions.openvino import OpenVinoSession
 from worker.ml import compat
 from worker.ml.backbones.export import exported
@@ -339,7 +339,7 @@ class _Training:
             members = np.array([item.split is split for item in items], dtype=bool)
             self.reporter.step(0.6)
             if members.any():
-                metrics[split.value] = measure(truth[members], scores[members], model.manifest, seed=self.spec.seed)
+                metrics[split.value] = measure(truth[members], scores[members], model.manifest)
         self._say_results(metrics, categories)
         return tuple(predictions), metrics
 
@@ -347,7 +347,7 @@ class _Training:
         for split, measured in metrics.items():
             self.reporter.log(
                 f"{split}: accuracy {_shown(measured.accuracy)}, F1 {_shown(measured.f1)}, "
-                f"AUROC {_shown(measured.auroc)} on {measured.n:,} images of {len(categories)} classes."
+                f"AUROC {_shown(measured.auroc)} on {measured.n_images:,} images of {len(categories)} classes."
             )
 
     def _prove(
@@ -390,23 +390,6 @@ class _Training:
                 "At least two classes with two readable training images each are needed. Label more images, or move "
                 "some to the train split."
             )
-
-
-def measure(truth: np.ndarray, scores: np.ndarray, manifest: BundleManifest, *, seed: int = 0) -> SplitMetrics:
-    """Return the metrics of one split at the manifest's own threshold."""
-    rule, categories = manifest.decision, manifest.categories
-    called, unsure = decide_many(scores, rule.kind, categories, rule.threshold)
-    good = good_index(categories) if rule.kind == "ng" else None
-    return evaluate(
-        truth,
-        scores,
-        called,
-        category_ids=[category.id for category in categories],
-        positive_score=None if good is None else 1.0 - scores[:, good],
-        is_positive=None if good is None else truth != good,
-        n_unsure=int(unsure.sum()),
-        seed=seed,
-    )
 
 
 def _write_manifest(directory: Path, manifest: BundleManifest) -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.registry import figures
-from app.registry.decisions import Answers
+from app.inference import bootstrap, calibration, metrics, ranking
+from app.inference.decision import Answers
 
 
 def slow_f1(truth: list[bool], called: list[bool]) -> tuple[float, float, float]:
@@ -25,7 +25,7 @@ def test_the_defect_figures_equal_the_definition() -> None:
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 3, 200)
     predicted = np.where(rng.random(200) < 0.7, truth, rng.integers(0, 3, 200))
-    found = figures.figures_of(figures.grid_of(truth, answers_of(predicted), 3), good=0)
+    found = metrics.figures_of(metrics.grid_of(truth, answers_of(predicted), 3), good=0)
     precision, recall, f1 = slow_f1((truth != 0).tolist(), (predicted != 0).tolist())
     assert found.precision.value == pytest.approx(precision)
     assert found.recall.value == pytest.approx(recall)
@@ -40,7 +40,7 @@ def test_without_a_good_class_figures_are_means_over_the_answered_classes() -> N
     rng = np.random.default_rng(2)
     truth, predicted = rng.integers(0, 3, 150), rng.integers(0, 3, 150)
     unsure = rng.random(150) < 0.2
-    found = figures.figures_of(figures.grid_of(truth, answers_of(predicted, unsure), 3), good=None)
+    found = metrics.figures_of(metrics.grid_of(truth, answers_of(predicted, unsure), 3), good=None)
     t, p = truth[~unsure], predicted[~unsure]
     each = [slow_f1((t == k).tolist(), (p == k).tolist()) for k in range(3)]
     assert found.f1.value == pytest.approx(np.mean([one[2] for one in each]))
@@ -52,7 +52,7 @@ def test_intervals_agree_with_resampling_images_one_by_one() -> None:
     rng = np.random.default_rng(3)
     truth = (rng.random(300) < 0.3).astype(np.int64)
     predicted = np.where(rng.random(300) < 0.85, truth, 1 - truth)
-    found = figures.figures_of(figures.grid_of(truth, answers_of(predicted), 2), good=0)
+    found = metrics.figures_of(metrics.grid_of(truth, answers_of(predicted), 2), good=0)
     samples = []
     for _ in range(2000):
         rows = rng.integers(0, 300, 300)
@@ -66,7 +66,7 @@ def test_auroc_counts_pairs_with_ties_half() -> None:
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 2, 120)
     bad = np.round(np.clip(rng.normal(0.4 + 0.2 * truth, 0.25), 0, 1), 1)
-    found = figures.auroc_of(truth, np.column_stack([1 - bad, bad]), good=0)
+    found = ranking.auroc_of(truth, np.column_stack([1 - bad, bad]), good=0)
     ups, downs = bad[truth == 1], bad[truth == 0]
     pairs = np.mean([[(u > d) + 0.5 * (u == d) for d in downs] for u in ups])
     assert found.value == pytest.approx(pairs)
@@ -77,8 +77,8 @@ def test_auroc_counts_pairs_with_ties_half() -> None:
 
 def test_no_error_seen_does_not_claim_certainty() -> None:
     truth = np.array([0] * 10 + [1] * 10)
-    found = figures.figures_of(figures.grid_of(truth, answers_of(truth), 2), good=0)
-    assert found.accuracy == figures.Estimate(1.0, pytest.approx(0.025 ** (1 / 20)), 1.0)
+    found = metrics.figures_of(metrics.grid_of(truth, answers_of(truth), 2), good=0)
+    assert found.accuracy == bootstrap.Estimate(1.0, pytest.approx(0.025 ** (1 / 20)), 1.0)
     assert found.recall.low == pytest.approx(0.025 ** (1 / 10))
 
 
@@ -86,11 +86,11 @@ def test_no_error_seen_does_not_claim_certainty() -> None:
 def test_a_missing_class_is_not_known_and_never_an_error(good: int | None) -> None:
     truth = np.zeros(5, dtype=np.int64)
     scores = np.tile([0.9, 0.1, 0.0], (5, 1))
-    found = figures.figures_of(figures.grid_of(truth, answers_of(truth), 3), good)
-    assert found.classes[2].recall == figures.Estimate()
-    assert figures.auroc_of(truth, scores, good) == figures.Estimate()
+    found = metrics.figures_of(metrics.grid_of(truth, answers_of(truth), 3), good)
+    assert found.classes[2].recall == bootstrap.Estimate()
+    assert ranking.auroc_of(truth, scores, good) == bootstrap.Estimate()
     if good == 0:
-        assert found.recall == figures.Estimate()
+        assert found.recall == bootstrap.Estimate()
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +101,7 @@ def test_every_figure_lies_in_its_interval(rows: list[list[int]], good: int | No
     grid = np.array(rows, dtype=np.int64)
     if good is not None:
         grid[:, -1] = 0
-    found = figures.figures_of(grid, good)
+    found = metrics.figures_of(grid, good)
     for one in (found.f1, found.precision, found.recall, found.accuracy, *(c.recall for c in found.classes)):
         if one.value is None:
             assert one.low is None
@@ -114,15 +114,33 @@ def test_every_figure_lies_in_its_interval(rows: list[list[int]], good: int | No
 
 def test_the_paired_difference_of_a_model_with_itself_is_nothing() -> None:
     counts = np.array([30, 12, 5, 9])
-    gap = figures.difference(counts, lambda drawn: drawn[:, 0] / drawn.sum(1), lambda drawn: drawn[:, 0] / drawn.sum(1))
+    gap = bootstrap.difference(
+        counts, lambda drawn: drawn[:, 0] / drawn.sum(1), lambda drawn: drawn[:, 0] / drawn.sum(1)
+    )
     assert (gap.value, gap.low, gap.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("good", [0, None])
+def test_the_order_of_the_images_makes_no_difference(good: int | None) -> None:
+    """A training and a page meet the images in different orders, and must say the same."""
+    rng = np.random.default_rng(6)
+    truth, scores = rng.integers(0, 3, 90), rng.dirichlet(np.ones(3), 90).round(2)
+    mixed = rng.permutation(90)
+    assert ranking.auroc_of(truth, scores, good) == ranking.auroc_of(truth[mixed], scores[mixed], good)
 
 
 def test_reliability_of_perfectly_calibrated_scores_is_on_the_diagonal() -> None:
     rng = np.random.default_rng(5)
     top = rng.uniform(0.5, 1.0, 20_000)
     truth = np.where(rng.random(20_000) < top, 0, 1)
-    bins, ece = figures.reliability_of(truth, np.column_stack([top, 1 - top]))
+    bins, ece = calibration.reliability_of(truth, np.column_stack([top, 1 - top]))
     assert ece < 0.02
     assert sum(item.n for item in bins) == 20_000
     assert all(item.low <= item.share_right <= item.high for item in bins)
+
+
+def test_calibration_error_by_hand() -> None:
+    scores = np.array([[0.95, 0.05]] * 10 + [[0.4, 0.6]] * 10)
+    truth = np.array([0] * 8 + [1] * 2 + [1] * 5 + [0] * 5)
+    assert calibration.reliability_of(truth, scores)[1] == pytest.approx((0.15 * 10 + 0.1 * 10) / 20)
+    assert calibration.reliability_of(truth[:0], scores[:0]) == ((), None)
