@@ -39,6 +39,9 @@ export function wireDialogs() {
       }
     }
     if (target.closest("[data-closes]")) target.closest("dialog")?.close();
+    // A menu whose entry was chosen has done its work; htmx and the form read the entry first.
+    const menu = target.closest(".menu [type=submit]")?.closest("[popover]");
+    if (menu) setTimeout(() => menu.matches(":popover-open") && menu.hidePopover());
     // A press on the backdrop is a press on the dialog itself, outside its box.
     if (target instanceof HTMLDialogElement && target.open) {
       const box = target.getBoundingClientRect();
