@@ -31,7 +31,6 @@ from app.contracts.dataset import Dataset, DatasetItem
 from app.contracts.jobs import Comparison, TrainSpec
 from app.contracts.predictions import ImagePrediction
 from app.contracts.tasks import Split
-from app.inference.bootstrap import Estimate
 from app.inference.bundle import Bundle, read_bundle
 from app.inference.engine import LoadedModel
 from app.inference.metrics import SplitMetrics, measure
@@ -320,7 +319,6 @@ class _Training:
     ) -> tuple[tuple[ImagePrediction, ...], dict[str, SplitMetrics]]:
         self.reporter.step(0.3, "Evaluating")
         scores = model.session.scores(features).astype(np.float64)
-        categories = self.dataset.categories
         predictions = [
             ImagePrediction(
                 image_id=item.image_id, split=item.split, true_category_id=item.category_id, scores=tuple(row)
@@ -340,15 +338,8 @@ class _Training:
             self.reporter.step(0.6)
             if members.any():
                 metrics[split.value] = measure(truth[members], scores[members], model.manifest)
-        self._say_results(metrics, categories)
+                self.reporter.results(split.value, metrics[split.value])
         return tuple(predictions), metrics
-
-    def _say_results(self, metrics: dict[str, SplitMetrics], categories: Sequence[object]) -> None:
-        for split, measured in metrics.items():
-            self.reporter.log(
-                f"{split}: accuracy {_shown(measured.accuracy)}, F1 {_shown(measured.f1)}, "
-                f"AUROC {_shown(measured.auroc)} on {measured.n_images:,} images of {len(categories)} classes."
-            )
 
     def _prove(
         self, model: LoadedModel, items: Sequence[DatasetItem], predictions: Sequence[ImagePrediction]
@@ -396,9 +387,3 @@ def _write_manifest(directory: Path, manifest: BundleManifest) -> None:
     partial = directory / f"{MANIFEST_NAME}.partial"
     partial.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2))
     partial.replace(directory / MANIFEST_NAME)
-
-
-def _shown(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None:
-        return "–"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 
 from app.contracts.jobs import Comparison, JobEventPayload, LogLine, MetricPoint, Progress
+from app.inference.bootstrap import Estimate
+from app.inference.metrics import SplitMetrics
 
 OnEvent = Callable[[JobEventPayload], None]
 """Receives what happens. May raise, to stop the training at that point."""
@@ -43,8 +45,20 @@ class Reporter:
     def table(self, comparison: Comparison) -> None:
         self._on_event(comparison)
 
+    def results(self, split: str, measured: SplitMetrics) -> None:
+        self.log(
+            f"{split}: accuracy {_shown(measured.accuracy)}, F1 {_shown(measured.f1)}, AUROC {_shown(measured.auroc)} "
+            f"on {measured.n_images:,} images."
+        )
+
     def _say(self, fraction: float, message: str) -> None:
         self._fraction = max(self._fraction, min(1.0, fraction))
         self._said_at = time.monotonic()
         self._message = message
         self._on_event(Progress(stage=self._stage, fraction=self._fraction, message=message))
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.low is None:
+        return "–"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
