@@ -8,6 +8,7 @@ arXiv:1706.04599, section 4.2.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,25 +55,28 @@ class Whitener:
         self.scale = np.where(spread > 1e-6 * (1.0 + np.abs(self.mean)), spread, np.inf)
         # Evenly spaced images are enough to find the main directions; the work grows with their number cubed.
         sample = np.unique(np.linspace(0, len(features) - 1, min(len(features), _MAX_FOR_DIRECTIONS)).astype(int))
-        self.basis = self._directions(self._z(features[sample]))
-        self.coordinates = self.transform(features)
+        self._sampled_z = self._z(features[sample])
+        self._values, self._vectors = _main_directions(self._sampled_z)
+        # Of the images that gave the directions the coordinates are known without another product.
+        self.coordinates = (
+            self._vectors * np.sqrt(self._values)
+            if len(sample) == len(features) and not self._is_tall
+            else self.transform(features)
+        )
+
+    @property
+    def _is_tall(self) -> bool:
+        return self._sampled_z.shape[0] >= self._sampled_z.shape[1]
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """Orthonormal directions (D, P); made only where new images have to be transformed."""
+        if self._is_tall:
+            return self._vectors
+        return np.asarray(self._sampled_z.T @ (self._vectors / np.sqrt(self._values)))
 
     def _z(self, x: np.ndarray) -> np.ndarray:
         return (x.astype(np.float64) - self.mean) * (np.sqrt(_REFERENCE_DIM / x.shape[1]) / self.scale)
-
-    @staticmethod
-    def _directions(z: np.ndarray) -> np.ndarray:
-        """Return an orthonormal basis (D, P) of the main directions of z (N, D), from the smaller of its two Grams."""
-        n, d = z.shape
-        tall = n >= d
-        values, vectors = np.linalg.eigh(z.T @ z if tall else z @ z.T)
-        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        share = np.cumsum(values) / max(values.sum(), 1e-300)
-        n_real = int((values > 1e-9 * max(values[0], 1e-300)).sum())
-        kept = max(1, min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, _MAX_DIRECTIONS, n_real))
-        if tall:
-            return vectors[:, :kept]
-        return z.T @ (vectors[:, :kept] / np.sqrt(values[:kept]))
 
     def transform(self, features: np.ndarray) -> np.ndarray:
         """Return coordinates (N, P) of features (N, D), a few thousand images at a time."""
@@ -83,6 +87,24 @@ class Whitener:
         """Turn weights (P, K) on these coordinates into a head on raw features (D, K)."""
         on_z = self.basis @ weight * (np.sqrt(_REFERENCE_DIM / len(self.mean)) / self.scale)[:, None]
         return LinearHead(on_z, bias - self.mean @ on_z)
+
+
+def _main_directions(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the main eigenvalues (P,) and eigenvectors (M, P) of the smaller Gram matrix (M, M) of z (N, D).
+
+    M is N, or D where that is not larger; the other side's vectors follow from these.
+    """
+    from scipy.linalg import eigh
+
+    n, d = z.shape
+    gram = z.T @ z if n >= d else z @ z.T
+    first = max(0, len(gram) - _MAX_DIRECTIONS)
+    values, vectors = eigh(gram, subset_by_index=[first, len(gram) - 1], overwrite_a=True, check_finite=False)
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    share = np.cumsum(values) / max(float(np.einsum("ij,ij->", z, z)), 1e-300)
+    n_real = int((values > 1e-9 * max(values[0], 1e-300)).sum())
+    kept = max(1, min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, n_real))
+    return values[:kept], vectors[:, :kept]
 
 
 @dataclass(frozen=True)
