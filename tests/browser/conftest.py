@@ -34,7 +34,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         built.rest.close()
 
 
-@pytest.fixture(scope="session")
+# A module at a time: while Playwright's loop runs, no other test of this process can run a loop of its own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
@@ -45,7 +46,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def at_line(line: Line, chromium: Browser) -> Callable[..., BrowserContext]:
     """Return a function that gives the browser of the line's owner, who has signed in before."""
     first = new_context(chromium)
