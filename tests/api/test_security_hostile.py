@@ -373,7 +373,8 @@ def test_what_a_database_cannot_hold_is_refused_alike_on_every_one(program: Test
     assert program.get(f"/v1/projects/{2**63}").status_code == 404
     assert program.delete(f"{url}/images", params={"id": [2**31]}).status_code in {404, 422}
     assert program.delete(f"{url}/images", params={"id": [2**63]}).status_code == 422
-    assert program.put(f"{url}/classes/1", json={"description": "a\0b"}).status_code == 422
+    class_id = program.get(f"{url}/classes").json()["data"][0]["id"]
+    assert program.put(f"{url}/classes/{class_id}", json={"description": "a\0b"}).status_code == 422
     assert program.post(f"{url}/metadata", json={"name": "f", "predefinedChoices": ["a\0b"]}).status_code == 422
     # A backslash and what looks like an escape are ordinary characters.
     answer = program.post(f"{url}/metadata", json={"name": "g", "predefinedChoices": ["a\\u0000b"]})

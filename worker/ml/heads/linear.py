@@ -7,10 +7,13 @@ arXiv:1706.04599, section 4.2.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from app.inference.sessions.openvino import n_cpus
 
 # The strengths that are tried, for z-scores whose D squares were scaled to sum to `_REFERENCE_DIM`.
 STRENGTHS: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -140,17 +143,24 @@ def cross_validate(
     """
     folds = stratified_folds(truth, n_folds, seed)
     results: list[CrossValidation] = []
-    for strength in sorted(strengths):
-        logits = np.empty((len(truth), n_categories))
-        for held_out in folds:
-            on_step()
-            rest = np.setdiff1d(np.arange(len(truth)), held_out, assume_unique=True)
-            weight, bias = solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
-            logits[held_out] = whitener.coordinates[held_out] @ weight + bias
-        temperature = fit_temperature(logits, truth)
-        results.append(CrossValidation(strength, logits, temperature, log_loss(logits / temperature, truth)))
-        if len(results) > 2 and results[-1].log_loss > results[-2].log_loss > results[-3].log_loss:
-            break
+
+    def fold_logits(held_out: np.ndarray, strength: float) -> np.ndarray:
+        rest = np.setdiff1d(np.arange(len(truth)), held_out, assume_unique=True)
+        weight, bias = solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
+        return np.asarray(whitener.coordinates[held_out] @ weight + bias)
+
+    # The algebra runs on one thread each, outside of Python's lock: folds side by side give the same numbers sooner.
+    with ThreadPoolExecutor(n_cpus()) as pool:
+        for strength in sorted(strengths):
+            logits = np.empty((len(truth), n_categories))
+            fitted = [pool.submit(fold_logits, held_out, strength) for held_out in folds]
+            for held_out, fold in zip(folds, fitted, strict=True):
+                on_step()
+                logits[held_out] = fold.result()
+            temperature = fit_temperature(logits, truth)
+            results.append(CrossValidation(strength, logits, temperature, log_loss(logits / temperature, truth)))
+            if len(results) > 2 and results[-1].log_loss > results[-2].log_loss > results[-3].log_loss:
+                break
     return results
 
 
