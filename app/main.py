@@ -70,6 +70,7 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
     # Routes are tried in order, each at a cost, so the one that lines call all day comes first.
     for module in PREDICTOR_ROUTERS if predictor_only else PREDICTOR_ROUTERS + WEB_ROUTERS:
         router: APIRouter = import_module(module).router
+        _summarise(router)
         app.include_router(router)
     if not predictor_only:
         _add_documentation(app)
@@ -77,8 +78,6 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
             Mount("/static", HashedStaticFiles(directory=STATIC_DIR, check_dir=False), name="static")
         )
     check_permissions(app)
-    for route in all_routes(app):
-        route.summary = route.summary or route.description.split("\n")[0].rstrip(".")
     app.state.predictor_only = predictor_only
     app.state.named_routes = {route.name: route for route in all_routes(app)}
     app.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mb * 1_000_000)
@@ -86,6 +85,13 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
     if settings.trusted_hosts != ["*"]:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.trusted_hosts)
     return app
+
+
+def _summarise(router: APIRouter) -> None:
+    """Give each route its docstring's first line as summary; before it is included, for a copy is made then."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            route.summary = route.summary or route.description.split("\n")[0].rstrip(".")
 
 
 @asynccontextmanager
