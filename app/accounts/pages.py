@@ -1,7 +1,7 @@
 """Sign-in, people and keys, for people."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from app.accounts import service as account_service
 from app.accounts.permissions import RANK, Action, Actor, Role
 from app.core.clock import utc_now
-from app.core.errors import AppError, NotAuthenticated, RateLimited
+from app.core.errors import AppError
 from app.settings import get_settings
 from app.web.deps import SESSION_COOKIE, SessionDep, find_page_actor, page_actor
 from app.web.rendering import render
@@ -53,13 +53,8 @@ def sign_in(
     address = request.client.host if request.client else ""
     try:
         token = account_service.sign_in(session, email=email, password=password, address=address)
-    except (NotAuthenticated, RateLimited) as error:
-        status = 401 if isinstance(error, NotAuthenticated) else error.status
-        return _sign_in_page(
-            request, target=next, email=email, problem=error.detail, status=status, headers=error.headers
-        )
     except AppError as error:
-        return _sign_in_page(request, target=next, email=email, problem=error.detail, status=error.status)
+        return _sign_in_page(request, target=next, email=email, error=error)
     answer = RedirectResponse(_local_path(next), status_code=303)
     _set_cookie(request, answer, token)
     return answer
@@ -84,7 +79,7 @@ def settings(actor: Viewer) -> Response:
 
 @router.get("/settings/account", name="accounts.account", dependencies=[IsViewer])
 def account(request: Request) -> Response:
-    return render(request, "pages/accounts/account.html", nav="settings", errors={}, saved=False)
+    return _account_page(request)
 
 
 @router.post("/settings/account/password", name="accounts.change_password")
@@ -99,9 +94,8 @@ def change_password(
     try:
         token = account_service.change_own_password(session, actor=actor, current=current, new=new)
     except AppError as error:
-        context = {"nav": "settings", "errors": field_errors(error), "saved": False}
-        return render(request, "pages/accounts/account.html", status=error.status, **context)
-    answer = render(request, "pages/accounts/account.html", nav="settings", errors={}, saved=True)
+        return _account_page(request, error=error)
+    answer = _account_page(request, saved=True)
     _set_cookie(request, answer, token)
     return answer
 
@@ -126,7 +120,7 @@ def add_person(
             user, password = account_service.add_person(session, actor=actor, email=email, name=name, role=role)
     except AppError as error:
         entered = {"email": email, "name": name, "role": role}
-        return _people_page(request, actor, session, status=error.status, errors=field_errors(error), entered=entered)
+        return _people_page(request, actor, session, error=error, entered=entered)
     return _people_page(request, actor, session, shown=(user.email, password))
 
 
@@ -167,7 +161,7 @@ def create_key(
     try:
         row, key = account_service.create_key(session, actor=actor, name=name, role=role, expires_at=expires_at)
     except AppError as error:
-        return _keys_page(request, actor, session, status=error.status, errors=field_errors(error))
+        return _keys_page(request, actor, session, error=error)
     return _keys_page(request, actor, session, shown=(row.name, key))
 
 
@@ -191,51 +185,66 @@ def roles_up_to(role: Role) -> list[Role]:
     return [other for other in Role if RANK[other] <= RANK[role]]
 
 
-def _sign_in_page(
-    request: Request,
-    *,
-    target: str,
-    email: str = "",
-    problem: str | None = None,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    context = {"next": _local_path(target), "email": email, "problem": problem}
-    return render(request, "pages/accounts/signin.html", status=status, headers=headers, **context)
+def _sign_in_page(request: Request, *, target: str, email: str = "", error: AppError | None = None) -> Response:
+    return render(
+        request,
+        "pages/accounts/signin.html",
+        status=error.status if error else 200,
+        headers=error.headers if error else None,
+        next=_local_path(target),
+        email=email,
+        problem=error.detail if error else None,
+    )
+
+
+def _settings_page(request: Request, template: str, *, error: AppError | None = None, **context: Any) -> Response:
+    """Render a page with a form; an `error` gives the status and its sentences."""
+    status, errors = (error.status, field_errors(error)) if error else (200, {})
+    return render(request, template, status=status, nav="settings", errors=errors, **context)
+
+
+def _account_page(request: Request, *, error: AppError | None = None, saved: bool = False) -> Response:
+    return _settings_page(request, "pages/accounts/account.html", error=error, saved=saved)
 
 
 def _people_page(
-    request: Request, actor: Actor, session: SessionDep, *, status: int = 200, **context: object
+    request: Request,
+    actor: Actor,
+    session: SessionDep,
+    *,
+    error: AppError | None = None,
+    shown: tuple[str, str] | None = None,
+    entered: dict[str, str] | None = None,
 ) -> Response:
-    values = {"shown": None, "errors": {}, "entered": {"email": "", "name": "", "role": Role.LABELER}, **context}
-    people_ = account_service.list_people(session, actor=actor)
-    return render(
+    return _settings_page(
         request,
         "pages/accounts/people.html",
-        status=status,
-        nav="settings",
-        people=people_,
+        error=error,
+        people=account_service.list_people(session, actor=actor),
         roles=roles_up_to(actor.role),
         ranks=RANK,
-        **values,
+        shown=shown,
+        entered=entered or {"email": "", "name": "", "role": Role.LABELER},
     )
 
 
 def _keys_page(
-    request: Request, actor: Actor, session: SessionDep, *, status: int = 200, **context: object
+    request: Request,
+    actor: Actor,
+    session: SessionDep,
+    *,
+    error: AppError | None = None,
+    shown: tuple[str, str] | None = None,
 ) -> Response:
-    values = {"shown": None, "errors": {}, **context}
-    rows = account_service.list_keys(session, actor=actor)
-    return render(
+    return _settings_page(
         request,
         "pages/accounts/keys.html",
-        status=status,
-        nav="settings",
-        keys=rows,
+        error=error,
+        keys=account_service.list_keys(session, actor=actor),
         roles=roles_up_to(actor.role),
         lifetimes=_KEY_LIFETIMES,
         base_url=get_settings().public_url or str(request.base_url).rstrip("/"),
-        **values,
+        shown=shown,
     )
 
 

@@ -147,7 +147,7 @@ def title(version: DatasetVersion) -> str:
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _labelled_rows(session: Session, project_id: int) -> Sequence[Row[Any]]:
+def _labelled_rows(session: Session, project_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
     """Return the labelled images, by id. Those that carry no class (nothing to label) teach a classifier nothing."""
     query = select(*_ITEM_COLUMNS).where(
         Image.project_id == project_id, Image.is_labelled.is_(True), Image.category_id.is_not(None)
@@ -155,13 +155,13 @@ def _labelled_rows(session: Session, project_id: int) -> Sequence[Row[Any]]:
     return session.execute(query.order_by(Image.id)).all()
 
 
-def _unlabelled_rows(session: Session, project_id: int) -> Sequence[Row[Any]]:
+def _unlabelled_rows(session: Session, project_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
     query = select(*_ITEM_COLUMNS).where(Image.project_id == project_id, Image.category_id.is_(None))
     return session.execute(query.order_by(Image.id)).all()
 
 
 def _assigned(
-    rows: Sequence[Row[Any]], *, percentages: Mapping[Split, int], seed: int, redraw: bool
+    rows: Sequence[Row[*tuple[Any, ...]]], *, percentages: Mapping[Split, int], seed: int, redraw: bool
 ) -> dict[int, Split]:
     """Return a split for each row that has none, or for every row when `redraw` is set."""
     existing: dict[int | None, dict[Split, int]] = {}
@@ -188,7 +188,7 @@ def _store_splits(session: Session, chosen: Mapping[int, Split], *, before: Mapp
             )
 
 
-def _check_enough(categories: Sequence[Category], rows: Sequence[Row[Any]], min_per_category: int) -> None:
+def _check_enough(categories: Sequence[Category], rows: Sequence[Row[*tuple[Any, ...]]], min_per_category: int) -> None:
     if len(categories) < 2:
         raise DatasetNotReady("A classifier tells at least two classes apart. Add a second class and label its images.")
     counts = dict.fromkeys((category.id for category in categories), 0)
@@ -204,7 +204,9 @@ def _check_enough(categories: Sequence[Category], rows: Sequence[Row[Any]], min_
         )
 
 
-def _check_trainable(categories: Sequence[Category], rows: Sequence[Row[Any]], chosen: Mapping[int, Split]) -> None:
+def _check_trainable(
+    categories: Sequence[Category], rows: Sequence[Row[*tuple[Any, ...]]], chosen: Mapping[int, Split]
+) -> None:
     trained = {row.category_id for row in rows if chosen.get(row.id, row.split) == Split.TRAIN}
     missing = [category for category in categories if category.id not in trained]
     if missing:
@@ -218,7 +220,7 @@ def _named(names: Iterable[str], limit: int = 5) -> str:
     return ", ".join(all_names[:limit]) + more
 
 
-def _item(row: Row[Any], split: Split | str | None) -> DatasetItem:
+def _item(row: Row[*tuple[Any, ...]], split: Split | str | None) -> DatasetItem:
     return DatasetItem(
         image_id=row.id,
         sha256=row.sha256,

@@ -235,7 +235,7 @@ def _add_extras(session: Session, actor: Actor, project: Project, image_ids: Seq
             if name not in known:
                 actor.require(Action.EDIT)
                 known[name] = project_service.ensure_tag(session, project=project, name=name)
-            rows = [{"image_id": image_id, "tag_id": known[name].id} for image_id in image_ids]
+            rows: list[dict[str, Any]] = [{"image_id": image_id, "tag_id": known[name].id} for image_id in image_ids]
             session.execute(insert(ImageTag), rows)
     if extras.metadata:
         fields = project_service.list_metadata_fields(session, project.id)

@@ -1,7 +1,7 @@
 """What the image routes answer and accept: the names of the wire contract, section 7."""
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -72,7 +72,7 @@ class ListedImage(UploadedImage):
     version: int = Field(description="Grows with each change of the label")
 
     @classmethod
-    def listed(cls, image: Image, class_names: dict[int, str], **more: Any) -> "ListedImage":
+    def listed(cls, image: Image, class_names: dict[int, str], **more: Any) -> Self:
         return cls(
             id=image.id,
             name=image.name,

@@ -52,7 +52,7 @@ def create_project(
     try:
         project = project_service.create_project(session, actor=actor, name=name, task=task)
     except AppError as error:
-        return _new_page(request, status=error.status, name=name, task=task, problem=error.detail)
+        return _new_page(request, name=name, task=task, error=error)
     return RedirectResponse(f"/projects/{project.id}/data", status_code=303)
 
 
@@ -75,7 +75,7 @@ def rename_project(
     except AppError as error:
         if error.status != 422:
             raise
-        return _settings_page(request, actor, session, project_id, status=422, problem=error.detail)
+        return _settings_page(request, actor, session, project_id, error=error)
     return RedirectResponse(f"/projects/{project_id}/settings", status_code=303)
 
 
@@ -100,10 +100,19 @@ def delete_project(actor: Maker, session: SessionDep, project_id: int) -> Respon
     return RedirectResponse("/projects", status_code=303)
 
 
-def _new_page(request: Request, *, status: int = 200, **context: object) -> Response:
-    values = {"name": "", "task": TaskType.CLASSIFICATION, "problem": None, **context}
-    tasks = [(task, task in project_service.SUPPORTED_TASKS) for task in TaskType]
-    return render(request, "pages/projects/new.html", status=status, nav="projects", tasks=tasks, **values)
+def _new_page(
+    request: Request, *, name: str = "", task: TaskType = TaskType.CLASSIFICATION, error: AppError | None = None
+) -> Response:
+    return render(
+        request,
+        "pages/projects/new.html",
+        status=error.status if error else 200,
+        nav="projects",
+        name=name,
+        task=task,
+        tasks=[(one, one in project_service.SUPPORTED_TASKS) for one in TaskType],
+        problem=error.detail if error else None,
+    )
 
 
 def _settings_page(
@@ -112,8 +121,7 @@ def _settings_page(
     session: SessionDep,
     project_id: int,
     *,
-    status: int = 200,
-    problem: str | None = None,
+    error: AppError | None = None,
 ) -> Response:
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
     members = set(session.scalars(select(ProjectMember.user_id).where(ProjectMember.project_id == project_id)))
@@ -124,11 +132,10 @@ def _settings_page(
     return render(
         request,
         "pages/projects/settings.html",
-        status=status,
-        nav="",
+        status=error.status if error else 200,
         project=project,
         people=people,
         members=members,
         may_delete=may_delete,
-        problem=problem,
+        problem=error.detail if error else None,
     )

@@ -39,7 +39,7 @@ def _may_enter(session: Session, actor: Actor, project: Project) -> bool:
     return session.get(ProjectMember, (project.id, actor.user_id)) is not None
 
 
-def visible_projects(actor: Actor) -> Select[tuple[Project]]:
+def visible_projects(actor: Actor) -> Select[Project]:
     """Return the query of the projects that the actor may enter, the last changed first."""
     query = select(Project).where(Project.deleted_at.is_(None)).order_by(Project.updated_at.desc(), Project.id.desc())
     if actor.role not in {Role.OWNER, Role.ADMIN}:

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Iterator
+from typing import BinaryIO
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -144,7 +145,7 @@ def bundle_zip(model: ModelVersion) -> Iterator[bytes]:
     return _zipped(files)
 
 
-def _zipped(files: list[tuple[str, io.BufferedIOBase]]) -> Iterator[bytes]:
+def _zipped(files: list[tuple[str, BinaryIO]]) -> Iterator[bytes]:
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for name, source in files:

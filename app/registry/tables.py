@@ -77,8 +77,8 @@ def _cell(value: Any) -> Cell:
     if isinstance(value, Mapping):
         if value.get("value") is None:
             return Cell("–", is_number=True)
-        interval = [None if value.get(side) is None else f"{value[side]:.3f}" for side in ("low", "high")]
-        return Cell(f"{value['value']:.3f}", *interval, is_number=True)
+        low, high = (None if value.get(side) is None else f"{value[side]:.3f}" for side in ("low", "high"))
+        return Cell(f"{value['value']:.3f}", low, high, is_number=True)
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, int):

@@ -33,7 +33,7 @@ class Unreadable(AppError):
     status, code, title = 400, "bad_request", "Bad request"
 
 
-def problems(*errors: type) -> dict[int | str, dict[str, Any]]:
+def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
     """Return FastAPI's `responses` for these errors."""
     return {
         error.status: {

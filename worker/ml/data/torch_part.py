@@ -45,7 +45,7 @@ class TorchPart:
 
         self.n_requests = _MAX_BATCH // 2
         self._device = torch.device(device)
-        self._net = load(backbone.card).to(self._device, memory_format=torch.channels_last)
+        self._net = load(backbone.card).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
         self._mean = torch.tensor(preprocessing.mean, device=self._device).view(1, 3, 1, 1) * 255.0
         self._std = torch.tensor(preprocessing.std, device=self._device).view(1, 3, 1, 1) * 255.0
         self._waiting: queue.SimpleQueue[tuple[np.ndarray, Future[np.ndarray]] | None] = queue.SimpleQueue()

@@ -9,6 +9,7 @@ whose averages and root mean squares the head reads; what the maxima contribute 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ class _Graph:
         self.constants: list[onnx.TensorProto] = []
         self._n_made = 0
 
-    def add(self, op: str, *inputs: str, name: str | None = None, **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         self._n_made += 1
         output = name or f"{_PREFIX}{op}_{self._n_made}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}#{self._n_made}", **attributes))

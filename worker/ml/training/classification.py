@@ -372,7 +372,8 @@ class _Training:
         return [item for item in self.labelled if item.split is Split.TRAIN]
 
     def _truth(self, items: Sequence[DatasetItem]) -> np.ndarray:
-        return np.array([self.index_of[item.category_id] for item in items], dtype=np.int64)
+        # Only labelled items come here.
+        return np.array([self.index_of[item.category_id] for item in items], dtype=np.int64)  # type: ignore[index]
 
     def _check(self, items: Sequence[DatasetItem]) -> None:
         counts = Counter(item.category_id for item in items)
