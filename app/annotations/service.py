@@ -15,7 +15,7 @@ from app.accounts.permissions import Action, Actor
 from app.accounts.service import record
 from app.annotations.schemas import Label
 from app.core.clock import utc_now
-from app.core.errors import Conflict, Invalid, NotFound, StaleVersion
+from app.core.errors import Invalid, NotFound, NothingToUndo, StaleVersion
 from app.db.tables import Annotation, AuditEvent, Category, Image, User
 from app.images.service import Selection, selected
 from app.projects import service as project_service
@@ -23,10 +23,6 @@ from app.projects import service as project_service
 KIND = "class"
 MAX_UNDO_IMAGES = 100_000
 _CHUNK = 5_000  # ids in one statement: below every database's limit of parameters
-
-
-class NothingToUndo(Conflict):
-    code, title = "nothing_to_undo", "Nothing to undo"
 
 
 def get_label(session: Session, *, project_id: int, image_id: int) -> Label:

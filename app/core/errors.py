@@ -80,6 +80,10 @@ class NameTaken(Conflict):
     code, title = "name_taken", "Name already in use"
 
 
+class NothingToUndo(Conflict):
+    code, title = "nothing_to_undo", "Nothing to undo"
+
+
 class InUse(Conflict):
     code, title = "in_use", "Still in use"
 

@@ -1,7 +1,6 @@
 """What the Data screen changes: many images by the bar below the grid, one image in the panel beside it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -14,7 +13,7 @@ from app.annotations import service as annotation_service
 from app.core.errors import Invalid, StaleVersion
 from app.db.tables import Image, Project
 from app.db.visibility import WITH_DELETED
-from app.images import conditions, views, vocabulary
+from app.images import conditions, reversible, views, vocabulary
 from app.images import metadata as image_metadata
 from app.images import service as image_service
 from app.images.filters import ImageFilter, parse_filter
@@ -56,7 +55,7 @@ def bulk_class(
         session, actor=actor, project_id=project_id, selection=bulk.selection, category_id=chosen
     )
     found = bulk.words.find_class(chosen)
-    what = f"{_images(n)} labelled {found.name}" if found else f"The class was taken from {_images(n)}"
+    what = f"{images_text(n)} labelled {found.name}" if found else f"The class was taken from {images_text(n)}"
     return bulk.answer(what if n else "Nothing to change: they carry this class already", undo={"labels": event_id})
 
 
@@ -72,10 +71,11 @@ def bulk_split(
 ) -> Response:
     """Put the selected images into a split, or out of all with an empty `split`."""
     bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    n = image_service.set_split(
+    n, event_id = reversible.set_split(
         session, actor=actor, project_id=project_id, selection=bulk.selection, split=split or None
     )
-    return bulk.answer(f"{_images(n)} moved to {split}" if split else f"{_images(n)} taken out of the splits")
+    what = f"{images_text(n)} moved to {split}" if split else f"{images_text(n)} taken out of the splits"
+    return bulk.answer(what if n else "Nothing to change: they are there already", undo={"split": event_id})
 
 
 @router.post("/bulk/tag", name="images.bulk_tag")
@@ -92,14 +92,11 @@ def bulk_tag(
     """Give the selected images a tag by its name, or take it from them."""
     bulk = BulkChange(request, session, actor, project_id, image_id, everything)
     name = project_service.required_name(tag)
-    if remove:
-        known = [one.id for one in bulk.words.tags if one.name == name]
-        n = image_service.remove_tags(
-            session, actor=actor, project_id=project_id, selection=bulk.selection, tag_ids=known
-        )
-        return bulk.answer(f"The tag {name} was taken from {_images(n)}")
-    image_service.add_tags(session, actor=actor, project_id=project_id, selection=bulk.selection, names=[name])
-    return bulk.answer(f"Tagged {name}")
+    n, event_id = reversible.change_tag(
+        session, actor=actor, project_id=project_id, selection=bulk.selection, name=name, add=not remove
+    )
+    what = f"The tag {name} was taken from {images_text(n)}" if remove else f"{images_text(n)} tagged {name}"
+    return bulk.answer(what if n else "Nothing to change", undo={"tag": event_id})
 
 
 @router.post("/bulk/delete", name="images.bulk_delete")
@@ -116,39 +113,7 @@ def bulk_delete(
     one_id = bulk.first_id()
     n = image_service.delete_images(session, actor=actor, project_id=project_id, selection=bulk.selection)
     moment = session.scalar(select(Image.deleted_at).where(Image.id == one_id), execution_options=WITH_DELETED)
-    return bulk.answer(f"{_images(n)} deleted", undo={"deleted": moment.isoformat() if moment else None})
-
-
-@router.post("/bulk/undo/labels", name="images.undo_labels")
-def undo_labels(
-    request: Request, actor: Labeler, session: SessionDep, project_id: int, change: Annotated[int, Form()]
-) -> Response:
-    """Give the images of one bulk change back the classes that they had."""
-    bulk = BulkChange(request, session, actor, project_id, [], everything=True)
-    n = annotation_service.undo_bulk(session, actor=actor, project_id=project_id, event_id=change)
-    return bulk.answer(f"{_images(n)} as before")
-
-
-@router.post("/bulk/undo/deleted", name="images.undo_deleted")
-def undo_deleted(
-    request: Request, actor: Deleter, session: SessionDep, project_id: int, change: Annotated[datetime, Form()]
-) -> Response:
-    """Bring back the images that were deleted together at this moment."""
-    bulk = BulkChange(request, session, actor, project_id, [], everything=True)
-    moment = change if change.tzinfo else change.replace(tzinfo=UTC)
-    gone = list(
-        session.scalars(
-            select(Image.id).where(Image.project_id == project_id, Image.deleted_at == moment).order_by(Image.id),
-            execution_options=WITH_DELETED,
-        )
-    )
-    n = sum(
-        image_service.restore_images(
-            session, actor=actor, project_id=project_id, image_ids=gone[start : start + image_service.MAX_IDS]
-        )
-        for start in range(0, len(gone), image_service.MAX_IDS)
-    )
-    return bulk.answer(f"{_images(n)} brought back" if n else "Nothing to bring back")
+    return bulk.answer(f"{images_text(n)} deleted", undo={"deleted": moment.isoformat() if moment else None})
 
 
 class BulkChange:
@@ -332,7 +297,7 @@ def _edited(
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _images(n: int) -> str:
+def images_text(n: int) -> str:
     return "1 image" if n == 1 else f"{n:,} images"
 
 

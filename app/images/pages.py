@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.accounts.permissions import Action, Actor
-from app.images import changes, classes, facets, pictures, queries, splitting, views, vocabulary
+from app.images import changes, classes, facets, pictures, queries, splitting, undo, views, vocabulary
 from app.images.filters import parse_filter
 from app.images.views import Links
 from app.projects import service as project_service
@@ -17,6 +17,7 @@ from app.web.rendering import render
 router = APIRouter(include_in_schema=False)
 router.include_router(pictures.router)
 router.include_router(changes.router)
+router.include_router(undo.router)
 router.include_router(classes.router)
 router.include_router(splitting.router)
 

@@ -424,6 +424,53 @@ def test_deleting_can_be_undone(browser, line):
     assert tile_ids(answer.text) == sorted(line.images, reverse=True)
 
 
+def splits_of(line: Line) -> dict[int, str | None]:
+    with new_session() as session:
+        return dict(session.execute(select(Image.id, Image.split).where(Image.project_id == line.project.id)).all())
+
+
+def tags_of(line: Line) -> set[tuple[int, int]]:
+    with new_session() as session:
+        rows = select(ImageTag.image_id, ImageTag.tag_id).join(Image, Image.id == ImageTag.image_id)
+        return {tuple(row) for row in session.execute(rows.where(Image.project_id == line.project.id))}
+
+
+@pytest.mark.parametrize("split", ["test", ""])
+def test_a_split_for_many_is_undone_image_by_image(browser, line, split):
+    before = splits_of(line)
+    assert len(set(before.values())) > 2, "the images stand in several splits"
+    answer = browser.post(f"{line.root}/bulk/split", data={"everything": "true", "split": split}, headers=PARTIAL)
+    assert set(splits_of(line).values()) == {split or None}
+    address, change = undo_of(answer.text)
+    moved_on = next(one for one, old in before.items() if old not in {split or None, "dev"})
+    browser.post(f"{line.root}/images/{moved_on}/split", data={"split": "dev"}, headers=PARTIAL)
+    assert browser.post(address, data={"change": change}, headers=PARTIAL).status_code == 200
+    assert splits_of(line) == before | {moved_on: "dev"}, "what was moved since stays where it is"
+    assert browser.post(address, data={"change": change}, headers=PARTIAL).status_code == 409
+
+
+def test_a_tag_for_many_is_undone_image_by_image(browser, line):
+    for name, remove in ((line.tag.name, ""), (line.tag.name, "true"), ("never seen before", "")):
+        before = tags_of(line)
+        data = {"everything": "true", "tag": name, "remove": remove or "false"}
+        answer = browser.post(f"{line.root}/bulk/tag", data=data, headers=PARTIAL)
+        assert tags_of(line) != before
+        address, change = undo_of(answer.text)
+        assert browser.post(address, data={"change": change}, headers=PARTIAL).status_code == 200
+        assert tags_of(line) == before
+        assert browser.post(address, data={"change": change}, headers=PARTIAL).status_code == 409
+
+
+def test_only_ones_own_change_of_this_kind_in_this_project_is_undone(browser, browser_as, people, line):
+    answer = browser.post(f"{line.root}/bulk/split", data={"everything": "true", "split": "dev"}, headers=PARTIAL)
+    address, change = undo_of(answer.text)
+    after = splits_of(line)
+    others = browser_as(people[Role.ADMIN])
+    assert others.post(address, data={"change": change}, headers=PARTIAL).status_code == 404
+    assert browser.post(address.replace("split", "tag", 1), data={"change": change}, headers=PARTIAL).status_code == 404
+    assert splits_of(line) == after
+
+
 def test_an_empty_selection_changes_nothing(browser, line):
     for what in ("class", "split", "delete"):
         assert browser.post(f"{line.root}/bulk/{what}", headers=PARTIAL).status_code == 422
@@ -513,6 +560,8 @@ CHANGES = [
     ("bulk/delete", {"everything": "true"}, Role.MEMBER),
     ("bulk/undo/labels", {"change": "1"}, Role.LABELER),
     ("bulk/undo/deleted", {"change": "2026-01-01T00:00:00+00:00"}, Role.MEMBER),
+    ("bulk/undo/split", {"change": "1"}, Role.MEMBER),
+    ("bulk/undo/tag", {"change": "1"}, Role.LABELER),
     ("images/{image}/class", {"version": "0"}, Role.LABELER),
     ("images/{image}/split", {}, Role.MEMBER),
     ("images/{image}/tags", {}, Role.LABELER),
@@ -587,3 +636,9 @@ def test_undo_is_offered_only_where_something_changed(browser, line):
             f"{line.root}/bulk/class", data={"image_id": labelled, "category_id": ""}, headers=PARTIAL
         )
         assert ("toast__form" in answer.text) is offered
+    for path, data in (("split", {"split": "test"}), ("tag", {"tag": "night shift"})):
+        for offered in (True, False):
+            answer = browser.post(f"{line.root}/bulk/{path}", data={"image_id": labelled, **data}, headers=PARTIAL)
+            if offered and path == "split" and "Nothing to change" in answer.text:
+                continue  # it stood in this split
+            assert ("toast__form" in answer.text) is offered

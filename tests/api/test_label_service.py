@@ -5,7 +5,7 @@ from sqlalchemy import func, select, update
 
 from app.accounts.permissions import Actor, Role
 from app.annotations import service as annotation_service
-from app.core.errors import NotFound, PermissionDenied, StaleVersion
+from app.core.errors import NotFound, NothingToUndo, PermissionDenied, StaleVersion
 from app.db.session import new_session, transaction
 from app.db.tables import Annotation, Image, Project
 from app.projects import service as project_service
@@ -133,7 +133,7 @@ def test_many_images_at_once_and_back(owner, project, classes, images):
     assert [stored(one)[0] for one in images] == [scratch] * 4 + [None] * 2
     assert undo(owner, project, event_id) == 3
     assert [stored(one)[0] for one in images] == [good, scratch, None, None, None, None]
-    with pytest.raises(annotation_service.NothingToUndo):
+    with pytest.raises(NothingToUndo):
         undo(owner, project, event_id)
 
 
