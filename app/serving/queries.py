@@ -168,7 +168,7 @@ def _call_row(record: InferenceRecord, color: str | None, image_id: int | None, 
 
 def history_figures(session: Session, deployment_ids: list[UUID], wanted: HistoryFilter) -> HistoryFigures:
     """Return calls over time and over the score, counted by the database in one statement."""
-    begins_at, ends_at = wanted.begins_at(), wanted.ends_at() or utc_now()
+    begins_at, ends_at = wanted.begins_at(), min(wanted.ends_at() or utc_now(), utc_now())
     grain = _grain(begins_at, ends_at)
     bucket = _bucket(session, grain).label("bucket")
     answer = case((is_ng, "ng"), (InferenceRecord.is_unsure, "unsure"), else_="ok").label("answer")
@@ -183,7 +183,8 @@ def history_figures(session: Session, deployment_ids: list[UUID], wanted: Histor
     for name, kind, index, number in session.execute(counted):
         by_bucket[name][kind] += number
         by_bin[min(N_BINS - 1, max(0, int(index)))][kind] += number
-    names = _bucket_names(begins_at, ends_at, grain, sorted(by_bucket))
+    # By the month a silence before the first call says nothing, and the address may ask for the first century.
+    names = _bucket_names(begins_at if grain != "month" else None, ends_at, grain, sorted(by_bucket))
     return HistoryFigures(
         buckets=[(_label(name, grain), *_answers(by_bucket[name])) for name in names],
         bins=[(f"{index / N_BINS:.2f}", *_answers(by_bin[index])) for index in range(N_BINS)],

@@ -362,6 +362,12 @@ def test_the_last_day_of_the_calendar_is_no_filter(browser: TestClient, ids: dic
     assert browser.get(monitor, params={"until": "9999-12-30"}).status_code == 200
 
 
+def test_a_period_of_millennia_draws_no_bar_for_each_of_their_months(browser: TestClient, ids: dict[str, Any]) -> None:
+    monitor = f"/projects/{ids['project_id']}/monitor"
+    for period in ({"until": "9999-12-30"}, {"since": "0001-01-01"}, {"since": "0001-01-01", "until": "9999-12-30"}):
+        assert len(browser.get(monitor, params=period).content) < 200_000
+
+
 def test_a_model_whose_images_are_all_gone_still_has_a_page(browser: TestClient, ids: dict[str, Any]) -> None:
     assert browser.get(f"/projects/{ids['project_id']}/models/{ids['model_id']}").status_code == 200
 
