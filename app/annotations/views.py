@@ -123,7 +123,9 @@ def load_screen(
         previous=links.label(queue, before[-1]) if before else None,
         next=links.label(queue, after[0]) if after else None,
         unlabelled=links.label(queue, unlabelled) if unlabelled else None,
-        preload=tuple(links.view(one) for one in dict.fromkeys([*after[:2], *([unlabelled] if unlabelled else [])])),
+        preload=tuple(
+            links.view(one) for one in dict.fromkeys([*after[:2], *before[-1:], *([unlabelled] if unlabelled else [])])
+        ),
         queue=queue_words(queue, words),
     )
 

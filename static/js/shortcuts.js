@@ -4,7 +4,7 @@ import { isTyping, nameOf } from "./lib/keys.js";
 const PLACES = { d: "data", l: "label", t: "train", m: "models", y: "deploy", o: "monitor" };
 
 export function wireShortcuts() {
-  let going = 0;
+  let going = -Infinity; // when "g" was pressed: not just now, however young the page is
   document.addEventListener("keydown", (event) => {
     const name = nameOf(event);
     const palette = document.getElementById("palette");
@@ -22,7 +22,7 @@ export function wireShortcuts() {
     } else if (name === "g") {
       going = event.timeStamp;
     } else if (event.timeStamp - going < 1000) {
-      going = 0;
+      going = -Infinity;
       const link = name === "p" ? document.querySelector(".bar__home") : PLACES[name] && document.querySelector(`.rail__link[href$="/${PLACES[name]}"]`);
       if (link) {
         event.preventDefault();

@@ -5,6 +5,7 @@
  * Event (bubbles, on the class form): `annotator:change` {imageId, categoryId, from}; the form posts on it.
  * The stage takes its tools from annotator/tools.js; other tasks bring theirs.
  */
+import { Ahead } from "../annotator/ahead.js";
 import { Saver } from "../annotator/saver.js";
 import { Stage } from "../annotator/stage.js";
 import { TOOLS } from "../annotator/tools.js";
@@ -18,6 +19,12 @@ const KEYS = {
 };
 const TOGGLES = { magnifier: "lens", crosshair: "hair", heat: "heat", prediction: "prediction", canvas: "light" };
 const VIEW_KEY = "kizu.label.view";
+
+const ahead = new Ahead();
+document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+  if (ctx.target?.id === "label-page" && ctx.request.method === "GET") ctx.fetch = (href, options) => ahead.take(href, options);
+  else if (ctx.request.method !== "GET" && ctx.sourceElement.id !== "label-form") ahead.forget(); // another class, for example
+});
 
 /** Read and write small things that may be forbidden. */
 const remembered = (store, key) => {
@@ -50,9 +57,22 @@ export class ImageAnnotator extends HTMLElement {
     this.listen(this.page.signal);
     this.applySettings();
     this.finishUndo();
-    // A neighbour's picture is in the cache before one walks to it.
-    this.ahead = (this.getAttribute("preload") ?? "").split(" ").filter(Boolean).map((src) => Object.assign(new Image(), { src }));
+    ahead.carryOver();
+    this.saver?.addEventListener("settled", ({ detail }) => detail.ok && ahead.saved(this.imageId, this.shared()));
+    this.lookAhead();
     document.querySelector(".filmstrip [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }
+
+  /** Have the neighbours' screens and pictures here before one walks to them. */
+  lookAhead() {
+    ahead.want(["next", "previous", "unlabelled"].map((where) => this.querySelector(`[data-walk=${where}]`)?.getAttribute("href")).filter(Boolean));
+    this.pictures = (this.getAttribute("preload") ?? "").split(" ").filter(Boolean).map((src) => Object.assign(new Image(), { src }));
+    for (const picture of this.pictures) picture.decode().catch(() => {}); // one that cannot be shown says so when one is there
+  }
+
+  /** What a label of this image changes that the screens of others show too. @returns {Element[]} */
+  shared() {
+    return [...document.querySelectorAll(`#label-progress, [id^=class-count-], #strip-note-${CSS.escape(this.imageId)}`)];
   }
 
   disconnectedCallback() {
