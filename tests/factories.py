@@ -28,6 +28,12 @@ def make_user(role: Role = Role.OWNER, email: str | None = None) -> Actor:
         return Actor(user_id=user.id, name=user.name, email=user.email, role=role)
 
 
+def make_session(actor: Actor) -> str:
+    """Sign `actor` in as a password would, without the time that checking one takes; return the cookie's value."""
+    with transaction() as session:
+        return account_service.open_session(session, session.get_one(User, actor.user_id))
+
+
 def make_key(actor: Actor, name: str = "test", **kwargs: object) -> str:
     """Create an API key for `actor`; return the key itself."""
     with transaction() as session:

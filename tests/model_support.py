@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -53,6 +54,7 @@ class Scored:
     scores: tuple[float, ...]
 
 
+@lru_cache(maxsize=1000)
 def part_picture(seed: int, defect: str | None = None, *, size_px: int = 48) -> bytes:
     """Return a PNG of a noisy grey part: with a bright line across it (`scratch`), a dark spot (`dent`), or whole."""
     rng = np.random.default_rng(seed)
@@ -118,13 +120,16 @@ def train_model(
         rows = list(session.scalars(select(Category).where(Category.project_id == project.id).order_by(Category.index)))
     categories = tuple(CategoryRef(id=row.id, name=row.name, color=row.color, is_good=row.is_good) for row in rows)
     index = {category.id: place for place, category in enumerate(categories)}
-    features = np.stack([_features(blobs().read(image.blob_key)) for image in images])
-    in_train = np.array([image.split == "train" and image.category_id is not None for image in images])
     truth = np.array([index.get(image.category_id, -1) for image in images])
-    weight, bias = _fit(features[in_train], truth[in_train], len(categories), strength)
-    scores = _softmax(features @ weight + bias)
+    content, scores = _learn(
+        tuple(blobs().read(image.blob_key) for image in images),
+        tuple(truth.tolist()),
+        tuple(image.split == "train" and image.category_id is not None for image in images),
+        n_classes=len(categories),
+        strength=strength,
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_graph(weight, bias), folder / MODEL_NAME)
+    (folder / MODEL_NAME).write_bytes(content)
     predictions = [
         Scored(image.id, image.split if image.category_id else None, image.category_id, tuple(row))
         for image, row in zip(images, scores.tolist(), strict=True)
@@ -142,6 +147,23 @@ def train_model(
             tables=tables or {},
             predictions=predictions,
         )
+
+
+@lru_cache
+def _learn(
+    contents: tuple[bytes, ...],
+    truth: tuple[int, ...],
+    in_train: tuple[bool, ...],
+    *,
+    n_classes: int,
+    strength: float,
+) -> tuple[bytes, np.ndarray]:
+    """Return a model of these pictures as an ONNX file, and its scores of them (N, K). The same again costs nothing."""
+    features, members = np.stack([_features(content) for content in contents]), np.array(in_train)
+    weight, bias = _fit(features[members], np.array(truth)[members], n_classes, strength)
+    scores = _softmax(features @ weight + bias)
+    scores.setflags(write=False)
+    return _graph(weight, bias).SerializeToString(), scores
 
 
 def _metrics(images: list[Image], truth: np.ndarray, scores: np.ndarray, manifest: BundleManifest) -> dict:

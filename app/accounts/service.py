@@ -51,10 +51,11 @@ def sign_in(session: Session, *, email: str, password: str, address: str) -> str
     session.execute(delete(LoginAttempt).where(LoginAttempt.email == email))
     user.last_seen_at = utc_now()
     record(session, user_id=user.id, action="account.sign_in", subject=user.email)
-    return _open_session(session, user)
+    return open_session(session, user)
 
 
-def _open_session(session: Session, user: User) -> str:
+def open_session(session: Session, user: User) -> str:
+    """Sign in somebody whose identity is known; return the token for the cookie."""
     token = new_session_token()
     expires_at = utc_now() + timedelta(days=get_settings().session_days)
     session.add(UserSession(token_hash=secret_hash(token), user_id=user.id, expires_at=expires_at))
@@ -242,7 +243,7 @@ def change_own_password(session: Session, *, actor: Actor, current: str, new: st
     user.must_change_password = False
     session.execute(delete(UserSession).where(UserSession.user_id == user.id))
     record(session, user_id=user.id, action="account.change_password", subject=user.email)
-    return _open_session(session, user)
+    return open_session(session, user)
 
 
 # --- API keys --------------------------------------------------------------------------------------------------------

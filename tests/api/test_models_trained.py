@@ -50,8 +50,13 @@ def frozen(project: Project) -> Dataset:
     )
 
 
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def model(owner: Actor, tmp_path: Path) -> ModelVersion:
+def model(owner: Actor, tmp_path: Path, cache_dir: Path) -> ModelVersion:
     project = factories.make_project(owner, "Housings", ("good", "scratch"))
     mix = [(["good", "scratch"][n % 2], ["train", "train", "dev", "test"][n // 2 % 4]) for n in range(96)]
     images = model_support.add_images(project, [*mix, (None, None), (None, None)])
@@ -63,7 +68,7 @@ def model(owner: Actor, tmp_path: Path) -> ModelVersion:
         TrainSpec(backbone="toy", seed=1),
         frozen(project),
         open_image=lambda item: blobs().local_path(item.blob_key),
-        cache_dir=tmp_path / "cache",
+        cache_dir=cache_dir,
         work_dir=tmp_path / "work",
         on_event=lambda _event: None,
         precision="f32",

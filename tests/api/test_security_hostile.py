@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.accounts.permissions import Actor
+from app.core import passwords
 from app.db.session import transaction
 from app.db.tables import MetadataField
 from app.main import PUBLIC_ROUTES, all_routes
@@ -65,15 +67,23 @@ HOSTILE_JSON = [
 LEFT_OUT = {"accounts.sign_out"}
 
 
+@pytest.fixture(autouse=True)
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The walks make hundreds of accounts; what a password costs is tested with the accounts.
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
 @pytest.fixture
-def lenient(app: FastAPI, browser: TestClient, program: TestClient) -> dict[str, TestClient]:
+def lenient(app: FastAPI, browser: TestClient, program: TestClient) -> Iterator[dict[str, TestClient]]:
     """The two clients, answering 500 for a fault as a server would instead of raising it into the test."""
-    clients = {}
-    for name, client in (("page", browser), ("rest", program)):
-        other = TestClient(app, raise_server_exceptions=False, follow_redirects=False, headers=dict(client.headers))
-        other.cookies = client.cookies
-        clients[name] = other
-    return clients
+    clients = {
+        name: TestClient(
+            app, raise_server_exceptions=False, follow_redirects=False, headers=client.headers, cookies=client.cookies
+        )
+        for name, client in (("page", browser), ("rest", program))
+    }
+    with clients["page"], clients["rest"]:  # entered, they keep one loop for all requests
+        yield clients
 
 
 def walk(app: FastAPI) -> list[tuple[APIRoute, str]]:
