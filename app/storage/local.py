@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from app.core.ids import new_uuid
 from app.core.paths import inside
 from app.storage.errors import BlobMissing
+
+_MOST_FOLDERS = 4096
 
 
 class LocalStorage:
@@ -16,13 +18,15 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # True names of folders that were written to: finding one takes as long as writing a small file.
+        self._folders: dict[str, str] = {}
 
     def put(self, key: str, content: bytes | BinaryIO | Path) -> None:
-        target = inside(self._root, key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{new_uuid().hex}")
+        folder, name = self._place(key)
+        partial = f"{folder}/.{name}.{secrets.token_hex(16)}"
+        file = _create(partial)
         try:
-            with partial.open("xb") as file:
+            with file:
                 if isinstance(content, bytes):
                     file.write(content)
                 elif isinstance(content, Path):
@@ -30,9 +34,9 @@ class LocalStorage:
                         shutil.copyfileobj(source, file, 1 << 20)
                 else:
                     shutil.copyfileobj(content, file, 1 << 20)
-            partial.replace(target)
+            os.replace(partial, f"{folder}/{name}")  # noqa: PTH105
         except BaseException:
-            partial.unlink(missing_ok=True)
+            Path(partial).unlink(missing_ok=True)
             raise
 
     def open(self, key: str) -> BinaryIO:
@@ -59,3 +63,24 @@ class LocalStorage:
             raise ValueError("the whole store is not a prefix")
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
+
+    def _place(self, key: str) -> tuple[str, str]:
+        """Return the folder, resolved, and the name within it of a file to write. Raises `ValueError` as `inside`."""
+        front, _, name = key.rpartition("/")
+        if name in {"", ".", ".."} or "\0" in name:
+            raise ValueError(f"no path of a file: {key!r}")
+        folder = self._folders.get(front)
+        if folder is None:
+            if len(self._folders) >= _MOST_FOLDERS:
+                self._folders.clear()
+            folder = self._folders[front] = str(inside(self._root, front))
+        return folder, name
+
+
+def _create(path: str) -> BinaryIO:
+    """Open a new file, its folder made where it is missing."""
+    try:
+        return open(path, "xb")  # noqa: PTH123 - closed by the caller; a `Path` costs as much as the call
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")  # noqa: PTH123
