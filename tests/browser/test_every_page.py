@@ -136,6 +136,18 @@ def test_the_page_of_what_is_not_there(
     page.close()
 
 
+def test_a_training_without_its_files_names_them_and_says_what_to_do(
+    line: Line, signed_in: Callable[..., BrowserContext]
+) -> None:
+    page = signed_in("light", 1280).new_page()
+    page.goto(f"{line.url}{PAGES['train, failed'](line)}")
+    said = page.get_by_role("alert").inner_text()
+    assert "The original files of 8 of 8 images are missing from the store: cell" in said
+    assert "and 3 more. Put the files back from a backup, or delete these images and upload them again" in said
+    assert "fault of Kizu" not in page.content()
+    page.close()
+
+
 def test_the_rest_reference_is_shown_without_a_complaint(line: Line, signed_in: Callable[..., BrowserContext]) -> None:
     page = signed_in("light", 1280).new_page()
     complaints = Complaints()

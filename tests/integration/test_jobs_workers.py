@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from app.accounts.permissions import Actor
 from app.contracts.jobs import TrainSpec
 from app.db.session import new_session, transaction
-from app.db.tables import Job, JobEvent, ModelVersion, Prediction, Project
+from app.db.tables import Image, Job, JobEvent, ModelVersion, Prediction, Project
 from app.jobs import service as job_service
 from app.queue import alive, current
 from app.queue import celery as celery_queue
@@ -116,6 +116,26 @@ def test_a_training_ends_in_a_model_with_predictions(backstage: Backstage, proje
     assert stages[-1] == "Publishing"
     assert len(stages) == len(set(stages))
     assert not (get_settings().cache_dir / "jobs" / str(job_id)).exists()
+
+
+def test_missing_originals_are_named_and_what_to_do_is_said(
+    backstage: Backstage, project: Project, owner: Actor
+) -> None:
+    with new_session() as session:
+        images = list(session.scalars(select(Image).where(Image.project_id == project.id).order_by(Image.id)))
+    good = [image for image in images if image.category_id == images[0].category_id]
+    blobs().delete(good[0].blob_key)
+    only_one = train(project, owner, image_size_px=72)
+    assert wait_for_end(only_one).state == "succeeded", "one image fewer ends no training"
+    assert any(f"Image {good[0].id} was left out" in line for line in log_lines(only_one))
+    for image in good:
+        blobs().delete(image.blob_key)
+    row = wait_for_end(train(project, owner, image_size_px=80))
+    assert row.state == "failed"
+    names = ", ".join(image.name for image in good[:5])
+    assert f"30 of 64 images are missing from the store: {names} and 25 more." in row.message
+    assert "upload them again" in row.message
+    assert row.error_id is None, "nobody needs to look into the worker's log"
 
 
 def test_delivered_three_times_it_is_done_once(backstage: Backstage, project: Project, owner: Actor) -> None:

@@ -3,20 +3,25 @@
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.catalog import NotTrainable
 from app.contracts.dataset import Dataset, DatasetItem
 from app.contracts.jobs import Progress, TrainSpec
 from app.core.errors import AppError, NotFound
 from app.datasets import service as dataset_service
 from app.db.session import new_session
-from app.db.tables import DatasetVersion, ModelVersion, User
+from app.db.tables import DatasetVersion, Image, ModelVersion, User
+from app.db.visibility import WITH_DELETED
 from app.jobs.stages import PUBLISHING
 from app.registry import publishing
 from app.settings import get_settings
 from app.storage.current import blobs
+from app.storage.errors import BlobMissing
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.training.classification import TrainedModel, train_classification
 from worker.runtime import workdirs
@@ -25,11 +30,34 @@ from worker.runtime.code import code_version
 
 log = logging.getLogger(__name__)
 
+_N_NAMED = 5  # images that a message names
+
 
 class ModelNotProven(AppError):
     """The finished file does not say what the trained model said, so it is not served to anybody."""
 
     code, title = "model_not_proven", "The model was not published"
+
+
+class OriginalsMissing(AppError):
+    """Somebody took the files of images away from under the installation."""
+
+    code, title = "originals_missing", "Original files are missing"
+
+    @classmethod
+    def of(cls, session: Session, dataset: Dataset, image_ids: Collection[int]) -> "OriginalsMissing":
+        """Return the error that names the images and says what to do."""
+        found = select(Image.name).where(Image.id.in_(sorted(image_ids)[:_N_NAMED])).order_by(Image.id)
+        names = list(session.scalars(found, execution_options=WITH_DELETED))
+        rest = f" and {len(image_ids) - len(names):,} more" if len(image_ids) > len(names) else ""
+        n_all = len(dataset.items) + len(dataset.unlabelled)
+        which = "The original file" if len(image_ids) == 1 else "The original files"
+        is_missing = "is missing" if len(image_ids) == 1 else "are missing"
+        return cls(
+            f"{which} of {len(image_ids):,} of {n_all:,} images {is_missing} from the store: {', '.join(names)}{rest}. "
+            "Put the files back from a backup, or delete these images and upload them again; then train again.",
+            image_ids=sorted(image_ids),
+        )
 
 
 def run(job: ClaimedJob) -> None:
@@ -39,6 +67,7 @@ def run(job: ClaimedJob) -> None:
 
     Raises:
         NotTrainable: Too few images can be read.
+        OriginalsMissing: Too few images can be read, because the files of some are gone from the store.
         ModelNotProven: The finished file disagrees with the trained model; its files are kept for inspection.
         JobCancelled: Somebody asked to stop.
         ClaimLost: The job is another attempt's now.
@@ -47,12 +76,13 @@ def run(job: ClaimedJob) -> None:
     spec = TrainSpec.model_validate(ticket.spec)
     dataset, created_by = load(ticket.dataset_version_id, ticket.created_by_id)
     job.log(_opening(dataset))
+    originals = Originals()
     with workdirs.work_dir(ticket.id) as folder:
         try:
             trained = train_classification(
                 spec,
                 dataset,
-                open_image=open_image,
+                open_image=originals.open,
                 cache_dir=get_settings().cache_dir,
                 work_dir=folder,
                 on_event=job.step,
@@ -63,6 +93,11 @@ def run(job: ClaimedJob) -> None:
         except ParityFailed as error:
             log.error("job %s: %s", ticket.id, error)
             raise ModelNotProven(f"{error} Its files lie in {_keep(folder, str(ticket.id))}.") from error
+        except (NotTrainable, BlobMissing) as error:
+            if not originals.missing:
+                raise
+            with new_session() as session:
+                raise OriginalsMissing.of(session, dataset, originals.missing) from error
         job.step(Progress(stage=PUBLISHING, fraction=0.98, message="Storing the model"))
         model = job.succeed(lambda session: _publish(session, job, spec, trained))
     log.info("job %s published model %s", ticket.id, model.id)
@@ -82,9 +117,23 @@ def load(dataset_version_id: int | None, user_id: int | None) -> tuple[Dataset, 
     return dataset_service.load_items(version), user.name if user else None
 
 
-def open_image(item: DatasetItem) -> Path:
-    """Return the file of an image on this machine, fetched where the store is remote. Called from many threads."""
-    return blobs().local_path(item.blob_key)
+class Originals:
+    """The files of a training's images, and which of them turned out to be gone. Used by many threads at once."""
+
+    def __init__(self) -> None:
+        self.missing: set[int] = set()
+
+    def open(self, item: DatasetItem) -> Path:
+        """Return the file of an image on this machine, fetched where the store is remote.
+
+        Raises:
+            BlobMissing: It is no longer in the store; its id is now in `missing`.
+        """
+        try:
+            return blobs().local_path(item.blob_key)
+        except BlobMissing as error:
+            self.missing.add(item.image_id)
+            raise BlobMissing("Its original file is no longer in the store.") from error
 
 
 def _opening(dataset: Dataset) -> str:

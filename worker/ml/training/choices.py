@@ -6,13 +6,14 @@ is written down, so that a training that is taken up again does not choose again
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from app.catalog import BACKBONES, SYMMETRIES, BackboneCard, SymmetryCard
+from app.catalog import BACKBONES, SYMMETRIES, BackboneCard, NotTrainable, SymmetryCard
 from app.contracts.dataset import DatasetItem
 from app.contracts.jobs import Comparison, ComparisonRow
 from app.inference.bootstrap import draw_weights
@@ -68,6 +69,16 @@ class Subset:
         return cls(tuple(items[index] for index in order), truth[order])
 
 
+def check_trainable(categories: Iterable[int | None]) -> None:
+    """Raise `NotTrainable` unless these classes of readable training images are two or more, each there twice."""
+    counts = Counter(categories)
+    if len(counts) < 2 or min(counts.values()) < 2:
+        raise NotTrainable(
+            "At least two classes with two readable training images each are needed. Label more images, or move "
+            "some to the train split."
+        )
+
+
 class Chooser:
     """Measures candidates on one subset with one set of folds and draws, so that they differ in nothing else."""
 
@@ -89,8 +100,9 @@ class Chooser:
         extracted = self._extractors(backbone).extract(self._subset.items, symmetry.views, on_images=report)
         readable = np.array([item.sha256 not in extracted.unreadable for item in self._subset.items])
         items = [item for item, is_readable in zip(self._subset.items, readable, strict=True) if is_readable]
-        features = stack(extracted.vectors, items, symmetry)
         truth = self._subset.truth[readable]
+        check_trainable(truth.tolist())
+        features = stack(extracted.vectors, items, symmetry)
         folds = cross_validate(
             Whitener(features),
             truth,

@@ -6,7 +6,6 @@ N is the number of images, D the length of the features, K the number of classes
 import hashlib
 import importlib.metadata
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from app.catalog import BACKBONES, SYMMETRIES, NotTrainable, SymmetryCard
+from app.catalog import BACKBONES, SYMMETRIES, SymmetryCard
 from app.catalog.backbones import AUTO_BACKBONES
 from app.catalog.symmetries import AUTO_SYMMETRIES
 from app.contracts.bundle import (
@@ -46,6 +45,7 @@ from worker.ml.training.choices import (
     Choices,
     Chooser,
     Subset,
+    check_trainable,
     read_choices,
     stack,
     write_choices,
@@ -141,12 +141,12 @@ class _Training:
 
     def run(self, *, dataset_version_id: int | None, code_version: str, created_by: str | None) -> TrainedModel:
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        self._check(self._train_items())
+        check_trainable(item.category_id for item in self._train_items())
         choices = self._choose()
         symmetry = SYMMETRIES[choices.symmetry]
         extracted = self._extract(choices.backbone, symmetry)
         items = [item for item in self.labelled if item.sha256 not in extracted.unreadable]
-        self._check([item for item in items if item.split is Split.TRAIN])
+        check_trainable(item.category_id for item in items if item.split is Split.TRAIN)
         features = stack(extracted.vectors, items, symmetry)
         truth = self._truth(items)
         fitted = self._fit(items, features, truth)
@@ -374,14 +374,6 @@ class _Training:
     def _truth(self, items: Sequence[DatasetItem]) -> np.ndarray:
         # Only labelled items come here.
         return np.array([self.index_of[item.category_id] for item in items], dtype=np.int64)  # type: ignore[index]
-
-    def _check(self, items: Sequence[DatasetItem]) -> None:
-        counts = Counter(item.category_id for item in items)
-        if len(counts) < 2 or min(counts.values()) < 2:
-            raise NotTrainable(
-                "At least two classes with two readable training images each are needed. Label more images, or move "
-                "some to the train split."
-            )
 
 
 def _write_manifest(directory: Path, manifest: BundleManifest) -> None:
