@@ -13,7 +13,7 @@ from app.annotations import service as annotation_service
 from app.core.errors import Invalid, StaleVersion
 from app.db.tables import Image, Project
 from app.db.visibility import WITH_DELETED
-from app.images import conditions, reversible, views, vocabulary
+from app.images import conditions, queries, reversible, views, vocabulary
 from app.images import metadata as image_metadata
 from app.images import service as image_service
 from app.images.filters import ImageFilter, parse_filter
@@ -153,7 +153,9 @@ class BulkChange:
         links = Links.of(self._request, self._project.id)
         if not wants_partial(self._request):
             return RedirectResponse(links.data(self._wanted), status_code=303)
-        browse = views.load_browse(self._request, self._session, self._project, self._wanted)
+        browse = views.load_browse(
+            self._request, self._session, self._project, self._wanted, n_tiles=_n_shown(self._request)
+        )
         kind, change = next(iter((undo or {}).items()), (None, None))
         return render(
             self._request,
@@ -299,6 +301,13 @@ def _edited(
 
 def images_text(n: int) -> str:
     return "1 image" if n == 1 else f"{n:,} images"
+
+
+def _n_shown(request: Request) -> int:
+    """Return how many images the grid held when it asked: it gets as many back, and need not jump to its beginning."""
+    given = request.headers.get("Kizu-Shown", "")
+    is_number = given.isascii() and given.isdigit() and len(given) <= 6
+    return min(max(int(given), queries.PAGE_SIZE), queries.MAX_PAGE_SIZE) if is_number else queries.PAGE_SIZE
 
 
 def _optional_id(given: str) -> int | None:

@@ -133,9 +133,10 @@ def load_grid(
     links: Links,
     *,
     cursor: str | None = None,
+    n_tiles: int = queries.PAGE_SIZE,
 ) -> Grid:
     """Return one page of tiles. Raises `Invalid` where the cursor belongs to another order."""
-    page = queries.list_images(session, project_id, wanted, model=words.model, cursor=cursor)
+    page = queries.list_images(session, project_id, wanted, model=words.model, cursor=cursor, limit=n_tiles)
     return Grid(
         tiles=tuple(tile_of(row, words, links, wanted) for row in page.items),
         more=links.more(wanted, page.next_cursor) if page.next_cursor else None,
@@ -174,8 +175,9 @@ def load_browse(
     wanted: ImageFilter,
     *,
     image_id: int | None = None,
+    n_tiles: int = queries.PAGE_SIZE,
 ) -> Browse:
-    """Return the whole screen: vocabulary, one page, counts, and the open image. The caller checked the project."""
+    """Return the whole screen: vocabulary, `n_tiles` images, counts, the open image. The caller checked the project."""
     words = vocabulary.load(session, project.id, model_id=wanted.model_id)
     links = Links.of(request, project.id)
     counts = queries.count_images(session, project.id, wanted, model=words.model)
@@ -184,7 +186,7 @@ def load_browse(
         wanted=wanted,
         vocabulary=words,
         facets=facets.build(wanted, counts, words),
-        grid=load_grid(session, project.id, wanted, words, links),
+        grid=load_grid(session, project.id, wanted, words, links, n_tiles=n_tiles),
         links=links,
         detail=load_detail(session, project.id, image_id, words, links) if image_id else None,
         stamp=new_uuid().hex[:8],

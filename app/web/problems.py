@@ -149,7 +149,7 @@ def _answer(
         content = json.dumps(problem, ensure_ascii=False, default=str).encode("utf-8", "replace")
         return Response(content, status_code=status, headers=headers, media_type="application/problem+json")
     if wants_partial(request):
-        if status != 422:
-            headers |= {"HX-Retarget": "#toasts", "HX-Reswap": "beforeend"}
+        # A form with a place for it says so by `hx-status`, which goes before these.
+        headers |= {"HX-Retarget": "#toasts", "HX-Reswap": "beforeend"}
         return render(request, "partials/_problem.html", status=status, headers=headers, problem=problem)
     return render(request, "pages/problem.html", status=status, headers=headers, problem=problem)

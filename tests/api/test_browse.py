@@ -473,7 +473,8 @@ def test_only_ones_own_change_of_this_kind_in_this_project_is_undone(browser, br
 
 def test_an_empty_selection_changes_nothing(browser, line):
     for what in ("class", "split", "delete"):
-        assert browser.post(f"{line.root}/bulk/{what}", headers=PARTIAL).status_code == 422
+        answer = browser.post(f"{line.root}/bulk/{what}", headers=PARTIAL)
+        assert (answer.status_code, answer.headers["HX-Retarget"]) == (422, "#toasts")
     assert len(expected_ids(line, ImageFilter())) == 60
 
 

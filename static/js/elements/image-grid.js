@@ -26,6 +26,9 @@ export class ImageGrid extends HTMLElement {
     document.addEventListener("click", this.letGo);
     this.clear = () => this.choose(none());
     document.addEventListener("grid:clear", this.clear);
+    // So that the answer to a change shows as many images as were there, and the page stays where it is.
+    this.count = (event) => (event.detail.ctx.request.headers["Kizu-Shown"] = String(this.tiles.length));
+    document.addEventListener("htmx:config:request", this.count);
     this.observer = new MutationObserver(() => this.refresh());
     this.observer.observe(this.list, { childList: true });
     this.refresh();
@@ -35,6 +38,7 @@ export class ImageGrid extends HTMLElement {
     document.removeEventListener("keydown", this.pressAnywhere);
     document.removeEventListener("click", this.letGo);
     document.removeEventListener("grid:clear", this.clear);
+    document.removeEventListener("htmx:config:request", this.count);
     this.observer.disconnect();
   }
 
