@@ -16,6 +16,7 @@ from app.accounts.service import record
 from app.annotations.schemas import Label
 from app.core.clock import utc_now
 from app.core.errors import Invalid, NotFound, NothingToUndo, StaleVersion
+from app.db.session import change_rows
 from app.db.tables import Annotation, AuditEvent, Category, Image, User
 from app.images.service import Selection, selected
 from app.projects import service as project_service
@@ -91,8 +92,7 @@ def set_class(
     )
     if expected_version is not None:
         change = change.where(Image.version == expected_version)
-    changed = session.execute(change.execution_options(synchronize_session=False))
-    if changed.rowcount == 0:  # type: ignore[attr-defined]  # an update has one
+    if change_rows(session, change) == 0:
         return _unchanged(session, project_id=project_id, image_id=image_id, category_id=category_id)
     _replace_annotations(session, actor, [image_id], category_id)
     project_service.touch(project)

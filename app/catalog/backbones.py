@@ -52,10 +52,6 @@ class BackboneCard:
         """The last and richest map of each stride: the levels that detectors and decoders read."""
         return tuple({one.stride: one for one in self.maps}.values())
 
-    def cost_at(self, image_size_px: int) -> float:
-        """Return millions of multiply-adds for one square image of that side."""
-        return self.macs_m * (image_size_px / self.input_px) ** 2
-
 
 def _blocks(*groups: tuple[int, int, int]) -> tuple[FeatureMap, ...]:
     """Return the maps of groups of blocks, each (channels, stride, number of blocks)."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import CursorResult, Engine, UpdateBase, create_engine, event
 from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from app.db.guard import Unstorable, check_values, to_json
@@ -115,6 +115,17 @@ def _run_on_commit(session: Session) -> None:
 def _drop_on_commit(session: Session, previous_transaction: SessionTransaction) -> None:
     if previous_transaction.parent is None:
         session.info.pop("on_commit", None)
+
+
+def change_rows(session: Session, statement: UpdateBase, **options: Any) -> int:
+    """Run a statement on whole sets of rows, past the objects that the session holds; return how many rows it changed.
+
+    Args:
+        **options: Further execution options.
+    """
+    result = session.execute(statement, execution_options={"synchronize_session": False, **options})
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def dispose_engine() -> None:

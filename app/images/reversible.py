@@ -6,13 +6,14 @@ What each image had before is kept in the audit event of the change, as `app.ann
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, delete, insert, literal, select, update
+from sqlalchemy import Integer, UpdateBase, delete, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
 from app.accounts.service import record
 from app.contracts.tasks import Split
 from app.core.errors import NotFound, NothingToUndo
+from app.db.session import change_rows
 from app.db.tables import AuditEvent, Image, ImageTag, Project, Tag
 from app.images import service as image_service
 from app.images.service import Selection, selected
@@ -99,12 +100,8 @@ def undo_split(session: Session, *, actor: Actor, project_id: int, event_id: int
     n = 0
     for split, image_ids in data["before"].items():
         for chunk in _chunks(image_ids):
-            n += session.execute(
-                update(Image)
-                .where(Image.id.in_(chunk), Image.split.is_not_distinct_from(data["split"] or None))
-                .values(split=split or None)
-                .execution_options(synchronize_session=False)
-            ).rowcount
+            unmoved = Image.split.is_not_distinct_from(data["split"] or None)
+            n += change_rows(session, update(Image).where(Image.id.in_(chunk), unmoved).values(split=split or None))
     _undone(session, actor, project, _SPLIT, event_id, n)
     return n
 
@@ -126,11 +123,11 @@ def undo_tag(session: Session, *, actor: Actor, project_id: int, event_id: int) 
     n = 0
     for chunk in _chunks(data["images"]):
         if data["added"]:
-            change = delete(ImageTag).where(ImageTag.tag_id == tag.id, ImageTag.image_id.in_(chunk))
+            change: UpdateBase = delete(ImageTag).where(ImageTag.tag_id == tag.id, ImageTag.image_id.in_(chunk))
         else:
             lacking = select(Image.id, literal(tag.id, Integer)).where(Image.id.in_(chunk), ~carries)
             change = insert(ImageTag).from_select(["image_id", "tag_id"], lacking)
-        n += session.execute(change.execution_options(synchronize_session=False)).rowcount
+        n += change_rows(session, change)
     _undone(session, actor, project, _TAG, event_id, n)
     return n
 

@@ -14,7 +14,8 @@ from app.accounts.service import record
 from app.contracts.tasks import Split
 from app.core.clock import utc_now
 from app.core.errors import Invalid, NotFound
-from app.db.tables import Image, ImageTag, Tag
+from app.db.session import change_rows
+from app.db.tables import Image, ImageTag, Project, Tag
 from app.db.visibility import WITH_DELETED
 from app.projects import service as project_service
 from app.storage import keys
@@ -76,9 +77,7 @@ def set_split(
     value = checked_split(split)
     condition = selected(session, project_id=project_id, selection=selection)
     changed = Image.split.is_not(None) if value is None else Image.split.is_distinct_from(value)
-    return session.execute(
-        update(Image).where(condition, changed).values(split=value).execution_options(synchronize_session=False)
-    ).rowcount
+    return change_rows(session, update(Image).where(condition, changed).values(split=value))
 
 
 def checked_split(split: Split | str | None) -> str | None:
@@ -127,11 +126,8 @@ def remove_tags(
         project_service.get_tag(session, project_id=project_id, tag_id=tag_id)
     condition = selected(session, project_id=project_id, selection=selection)
     chosen = select(Image.id).where(condition)
-    return session.execute(
-        delete(ImageTag)
-        .where(ImageTag.image_id.in_(chosen), ImageTag.tag_id.in_(list(tag_ids)))
-        .execution_options(synchronize_session=False)
-    ).rowcount
+    given = delete(ImageTag).where(ImageTag.image_id.in_(chosen), ImageTag.tag_id.in_(list(tag_ids)))
+    return change_rows(session, given)
 
 
 def delete_images(session: Session, *, actor: Actor, project_id: int, selection: Selection) -> int:
@@ -144,19 +140,8 @@ def delete_images(session: Session, *, actor: Actor, project_id: int, selection:
     """
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.DELETE)
     condition = selected(session, project_id=project_id, selection=selection)
-    count = session.execute(
-        update(Image).where(condition).values(deleted_at=utc_now()).execution_options(synchronize_session=False)
-    ).rowcount
-    if count:
-        record(
-            session,
-            user_id=actor.user_id,
-            action="image.delete",
-            subject=project.name,
-            project_id=project_id,
-            count=count,
-        )
-        project_service.touch(project)
+    count = change_rows(session, update(Image).where(condition).values(deleted_at=utc_now()))
+    _record_count(session, actor, project, "image.delete", count)
     return count
 
 
@@ -188,21 +173,24 @@ def restore_images(session: Session, *, actor: Actor, project_id: int, image_ids
         )
         .group_by(deleted.c.sha256)
     )
-    count = session.execute(
-        update(Image).where(Image.id.in_(newest)).values(deleted_at=None),
-        execution_options={"synchronize_session": False, **WITH_DELETED},
-    ).rowcount
+    back = update(Image).where(Image.id.in_(newest)).values(deleted_at=None)
+    count = change_rows(session, back, **WITH_DELETED)
+    _record_count(session, actor, project, "image.restore", count)
+    return count
+
+
+def _record_count(session: Session, actor: Actor, project: Project, action: str, count: int) -> None:
+    """Note in the audit and on the project that `count` images changed; nothing where none did."""
     if count:
         record(
             session,
             user_id=actor.user_id,
-            action="image.restore",
+            action=action,
             subject=project.name,
-            project_id=project_id,
+            project_id=project.id,
             count=count,
         )
         project_service.touch(project)
-    return count
 
 
 def purge_deleted(session: Session, *, keep_days: float = KEEP_DELETED_DAYS, limit: int = 500) -> int:

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageOps
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from app.core import pictures
 from app.core.errors import AppError
@@ -249,13 +248,3 @@ def _max_pixels() -> int:
     from app.settings import get_settings
 
     return get_settings().max_image_megapixels * 1_000_000
-
-
-def note_thumbnail(session: Session, image: Image) -> None:
-    """Remember that the image has its thumbnail, so that no worker makes it again."""
-    session.execute(
-        update(Image)
-        .where(Image.id == image.id)
-        .values(thumb_key=keys.thumbnail(image.project_id, image.sha256))
-        .execution_options(synchronize_session=False)
-    )

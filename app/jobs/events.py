@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app.contracts.jobs import Comparison, JobEventPayload, LogLine, MetricPoint, Progress
@@ -38,12 +38,6 @@ def add(session: Session, job_id: UUID, payloads: Iterable[JobEventPayload]) -> 
 def add_log(session: Session, job_id: UUID, text: str, level: str = "info") -> None:
     """Store one line of the log. Does not commit."""
     add(session, job_id, [LogLine(text=text, level=level)])  # type: ignore[arg-type]  # checked by the contract itself
-
-
-def list_after(session: Session, job_id: UUID, *, after: int = 0, limit: int = 5000) -> list[JobEvent]:
-    """Return events with an id above `after`, the oldest first. The id of the last is the next cursor."""
-    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(limit)
-    return list(session.scalars(query))
 
 
 def payload_of(event: JobEvent) -> JobEventPayload:

@@ -34,7 +34,3 @@ def heat_map(project_id: int, model_id: UUID, sha256: str) -> str:
 
 def inference_image(deployment_id: UUID, sha256: str) -> str:
     return f"deployments/{deployment_id}/calls/{sha256[:2]}/{sha256}"
-
-
-def project_prefix(project_id: int) -> str:
-    return f"projects/{project_id}"
