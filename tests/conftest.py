@@ -16,6 +16,8 @@ import pytest
 # Read once by app.settings at import: set before anything of ours is imported, for this process and its children.
 _HOME = Path(tempfile.mkdtemp(prefix="kizu-test-"))
 os.environ["KIZU_HOME"] = str(_HOME)
+_TESTS = Path(__file__).resolve().parent
+_LONGEST_FIRST = ("browser", "integration", "ml", "contract", "api", "unit")
 for _name in [
     name for name in os.environ if name.startswith("KIZU_") and name not in {"KIZU_HOME", "KIZU_SHARED_DATA"}
 ]:
@@ -42,6 +44,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.kizu_postgres.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET synchronous_commit = off")
         config.kizu_postgres.psql("SELECT pg_reload_conf()")
         os.environ["KIZU_DATABASE_URL"] = config.kizu_postgres_url
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the levels whose files take longest, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.relative_to(_TESTS).parts[0]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep each file in one process, and all of the browser's in one: they share an installation that is long to build.
+
+    Elsewhere than in `--dist loadfile` xdist chooses.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -74,6 +98,13 @@ def migrated() -> None:
 @pytest.fixture
 def database(migrated: None) -> Iterator[None]:
     """An empty, migrated database; every row that the test commits is removed after it."""
+    yield
+    _delete_all_rows()
+
+
+@pytest.fixture(scope="module")
+def module_database(migrated: None) -> Iterator[None]:
+    """An empty, migrated database that all tests of a module share; its rows are removed after the last."""
     yield
     _delete_all_rows()
 

@@ -41,15 +41,16 @@ def checks() -> dict[str, list[str]]:
     return {
         "ruff check": [str(bin_dir / "ruff"), "check", "--quiet"],
         "ruff format": [str(bin_dir / "ruff"), "format", "--check", "--quiet"],
+        "mypy": [str(bin_dir / "mypy")],
         "import contracts": [str(bin_dir / "lint-imports"), "--no-cache"],
         "node --test": [node(), "--test", *sorted(map(str, (ROOT / "tests").rglob("*.test.js")))],
     }
 
 
 def in_parallel() -> list[str]:
-    """Return the options that spread the test files over the cores, a file staying on one of them."""
+    """Return the options that spread the test files over the cores; `tests/conftest.py` says what stays together."""
     n = int(os.environ.get("KIZU_TEST_WORKERS", str(min(4, os.cpu_count() or 1))))
-    return ["-n", str(n), "--dist", "loadfile"] if n > 1 else []
+    return ["-n", str(n), "--dist", "loadfile", "--no-loadscope-reorder"] if n > 1 else []
 
 
 def ensure_chromium() -> None:
@@ -115,6 +116,8 @@ def _announce_and_call(name: str, command: list[str]) -> int:
 def _call(command: list[str]) -> int:
     """Run `command` in the project's root without the settings of an installation; return its exit code."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("KIZU_") or name in _KEPT}
+    # The tests start some two hundred processes; without compiled files each would compile all our modules anew.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 

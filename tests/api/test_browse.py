@@ -64,13 +64,9 @@ def all_rows(line: Line, wanted: ImageFilter, *, limit: int = 7) -> list[queries
 
 
 @pytest.fixture(scope="module")
-def shared_line(migrated: None):
+def shared_line(module_database: None):
     """One line for all examples of Hypothesis; its rows go when the next test's database is emptied."""
-    owner = factories.make_user(Role.OWNER, "shared@example.com")
-    yield Line(owner)
-    from tests.conftest import _delete_all_rows
-
-    _delete_all_rows()
+    return Line(factories.make_user(Role.OWNER, "shared@example.com"))
 
 
 FILTERS = st.builds(

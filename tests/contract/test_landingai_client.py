@@ -36,14 +36,14 @@ def landingai_python() -> Path:
     return python
 
 
-@pytest.fixture
-def served(database: None, tmp_path: Path) -> Served:
-    return serving_support.serve(factories.make_user(Role.OWNER), tmp_path)
+@pytest.fixture(scope="module")
+def served(module_database: None, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return serving_support.serve(factories.make_user(Role.OWNER), tmp_path_factory.mktemp("served"))
 
 
-@pytest.fixture
-def address(served: Served, tmp_path: Path) -> Iterator[str]:
-    with serving_support.live_server(tmp_path / "server.log") as found:
+@pytest.fixture(scope="module")
+def address(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving_support.live_server(tmp_path_factory.mktemp("server") / "server.log") as found:
         yield found
 
 
@@ -81,10 +81,11 @@ def test_the_client_reads_our_prediction_and_sends_its_metadata(
     landingai_python: Path, address: str, served: Served, picture: Path
 ):
     metadata = {"imageId": "28587", "inspectionStationId": "camera#1", "locationId": "hall 2"}
+    last = max((call.id for call in _calls()), default=0)
     found = drive(landingai_python, address, served, picture, n=2, metadata=metadata)
     assert found["error"] is None
     # The client sends a JPEG of its own making, so what it sent is in the history, not in our file.
-    calls = _calls(2)
+    calls = _calls_after(last, 2)
     for call, prediction in zip(calls, found["predictions"], strict=True):
         assert prediction == {
             "type": "ClassificationPrediction",
@@ -103,12 +104,17 @@ def test_the_client_reads_our_prediction_and_sends_its_metadata(
     assert {"infer_s", "preprocess_s", "serialize_s"} <= set(found["metrics"])
 
 
-def _calls(n_calls: int) -> list[InferenceRecord]:
+def _calls(after: int = 0) -> list[InferenceRecord]:
+    with new_session() as session:
+        query = select(InferenceRecord).where(InferenceRecord.id > after).order_by(InferenceRecord.id)
+        return list(session.scalars(query))
+
+
+def _calls_after(last: int, n_calls: int) -> list[InferenceRecord]:
+    """Wait until that many calls were recorded after the call `last`, and return them."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        with new_session() as session:
-            calls = list(session.scalars(select(InferenceRecord).order_by(InferenceRecord.id)))
-        if len(calls) >= n_calls:
+        if len(calls := _calls(last)) >= n_calls:
             return calls
         time.sleep(0.1)
     raise AssertionError("the calls were not recorded")

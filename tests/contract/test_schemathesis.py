@@ -21,18 +21,16 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 @pytest.fixture(scope="module")
-def known(migrated: None) -> Iterator[dict[str, Any]]:
+def known(module_database: None) -> Iterator[dict[str, Any]]:
     """A key, and a project with an image that requests are aimed at."""
     from app.queue import current
     from app.queue.inline import InlineQueue
-    from tests.conftest import _delete_all_rows
 
     before = current.use(InlineQueue())
     owner = factories.make_user()
     ids = {"project_id": factories.make_project(owner).id, "image_id": 1, "class_id": 1, "version": 1}
     yield {"key": factories.make_key(owner), "ids": ids}
     current.use(before)
-    _delete_all_rows()
 
 
 @schema.parametrize()
