@@ -1,14 +1,19 @@
 """Clients of both edges: a browser that is signed in as a role, and a program with that role's key."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.accounts.permissions import Actor, Role
+from app.db.session import new_session
+from app.db.tables import Project
+from app.projects import service as project_service
 from app.web.deps import SESSION_COOKIE
-from tests import factories
+from tests import factories, serving_support
+from tests.serving_support import Served
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +85,22 @@ def browser(browser_as: Callable[[Actor], TestClient], owner: Actor) -> TestClie
 @pytest.fixture
 def program(program_as: Callable[[Actor], TestClient], owner: Actor) -> TestClient:
     return program_as(owner)
+
+
+@pytest.fixture
+def project(owner: Actor) -> Project:
+    """A project with the classes good and scratch."""
+    return factories.make_project(owner)
+
+
+@pytest.fixture
+def classes(project: Project) -> tuple[int, ...]:
+    """The ids of the project's classes, in their order."""
+    with new_session() as session:
+        return tuple(one.id for one in project_service.list_categories(session, project.id))
+
+
+@pytest.fixture
+def served(owner: Actor, tmp_path: Path) -> Served:
+    """An endpoint on a small trained model, and a key for it."""
+    return serving_support.serve(owner, tmp_path)

@@ -17,11 +17,6 @@ from tests import factories
 from tests.browse_data import make_rows
 
 
-@pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
-
-
 def label(owner: Actor, project: Project, *counts: int, unlabelled: int = 0) -> list[list[int]]:
     """Make rows of images: `counts` of each class, and some without; return the ids of each class."""
     with transaction() as session:

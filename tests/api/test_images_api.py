@@ -16,11 +16,6 @@ from tests.factories import picture_bytes
 
 
 @pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
-
-
-@pytest.fixture
 def url(project: Project) -> str:
     return f"/v1/projects/{project.id}/images"
 

@@ -19,14 +19,8 @@ from app.images import archives, ingest, uploading
 from app.images.adding import Extras
 from app.images.service import purge_deleted
 from app.settings import Settings
-from tests import factories
 from tests.api.test_images_upload import send, stored, zip_bytes
 from tests.factories import picture_bytes
-
-
-@pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
 
 
 def huge_png(width: int, height: int) -> bytes:

@@ -8,7 +8,6 @@ from fastapi.testclient import TestClient
 from PIL import Image as Picture
 from sqlalchemy import event
 
-from app.accounts.permissions import Actor
 from app.core.errors import Unavailable
 from app.db.session import get_engine
 from app.db.tables import Project
@@ -16,15 +15,9 @@ from app.images import thumbnails
 from app.queue import current
 from app.storage import keys
 from app.storage.current import blobs
-from tests import factories
 from tests.api.test_images_upload import send, stored
 from tests.factories import picture_bytes
 from worker.tasks.thumbnails import make_thumbnails
-
-
-@pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
 
 
 def sixteen_bits(file_format: str) -> bytes:

@@ -4,7 +4,6 @@ import io
 import zipfile
 from collections.abc import Sequence
 
-import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
@@ -17,11 +16,6 @@ from tests import factories
 from tests.factories import picture_bytes
 
 File = tuple[str, bytes]
-
-
-@pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
 
 
 def send(client: TestClient, project: Project, files: Sequence[File], **fields: str) -> list[dict]:

@@ -19,11 +19,6 @@ from tests.jobs_support import add_images, make_job, read_job, set_job
 
 
 @pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
-
-
-@pytest.fixture
 def labelled(project: Project) -> Project:
     add_images(project, {"good": 6, "scratch": 4}, unlabelled=3)
     return project

@@ -8,21 +8,9 @@ from sqlalchemy import update
 from app.accounts.permissions import Actor, Role
 from app.db.session import new_session, transaction
 from app.db.tables import Image, Project
-from app.projects import service as project_service
-from tests import browse_data, factories
+from tests import browse_data
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
-
-
-@pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner, categories=("good", "scratch"))
-
-
-@pytest.fixture
-def classes(project: Project) -> tuple[int, ...]:
-    with new_session() as session:
-        return tuple(one.id for one in project_service.list_categories(session, project.id))
 
 
 @pytest.fixture

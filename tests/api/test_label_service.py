@@ -13,17 +13,6 @@ from tests import browse_data, factories
 
 
 @pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner, categories=("good", "scratch"))
-
-
-@pytest.fixture
-def classes(project: Project) -> tuple[int, ...]:
-    with new_session() as session:
-        return tuple(one.id for one in project_service.list_categories(session, project.id))
-
-
-@pytest.fixture
 def images(owner: Actor, project: Project) -> list[int]:
     return browse_data.make_rows(owner, project.id, 6)
 

@@ -26,11 +26,6 @@ from tests.serving_support import Served
 
 
 @pytest.fixture
-def served(owner: Actor, tmp_path: Path) -> Served:
-    return serving_support.serve(owner, tmp_path)
-
-
-@pytest.fixture
 def client(anonymous: TestClient, served: Served) -> TestClient:
     anonymous.headers["apikey"] = served.key
     return anonymous

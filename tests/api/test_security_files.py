@@ -11,20 +11,13 @@ from fastapi.testclient import TestClient
 from PIL import Image as Picture
 from PIL import PngImagePlugin
 
-from app.accounts.permissions import Actor
 from app.db.tables import Project
 from app.images.files import file_response
-from tests import factories
 from tests.api.test_images_bad_input import huge_png
 from tests.api.test_images_upload import send, stored
 from tests.factories import picture_bytes
 
 HTML = b"<!doctype html><script>kizuxss()</script>"
-
-
-@pytest.fixture
-def project(owner: Actor) -> Project:
-    return factories.make_project(owner)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -18,16 +18,11 @@ from app.db.tables import ApiKey, Deployment, Image, ImageTag, InferenceRecord, 
 from app.serving import access, predict, predictor, queries, recording
 from app.serving import service as serving_service
 from app.serving.filters import HistoryFilter
-from tests import factories, model_support, serving_support
+from tests import factories, model_support
 from tests.serving_support import Served
 
 PARTIAL = {"HX-Request-Type": "partial", "HX-Request": "true"}
 PICTURE = model_support.part_picture(900, "scratch")
-
-
-@pytest.fixture
-def served(owner: Actor, tmp_path: Path) -> Served:
-    return serving_support.serve(owner, tmp_path)
 
 
 @pytest.fixture

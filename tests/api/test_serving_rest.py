@@ -11,13 +11,8 @@ from sqlalchemy import select
 from app.accounts.permissions import Actor, Role
 from app.db.session import new_session
 from app.db.tables import AuditEvent, ModelVersion
-from tests import factories, model_support, serving_support
+from tests import factories, model_support
 from tests.serving_support import Served
-
-
-@pytest.fixture
-def served(owner: Actor, tmp_path: Path) -> Served:
-    return serving_support.serve(owner, tmp_path)
 
 
 @pytest.fixture
