@@ -59,7 +59,8 @@ export class ImageAnnotator extends HTMLElement {
     this.finishUndo();
     ahead.carryOver();
     this.saver?.addEventListener("settled", ({ detail }) => detail.ok && ahead.saved(this.imageId, this.shared()));
-    this.lookAhead();
+    // Only once this image has been drawn: it comes first.
+    requestAnimationFrame(() => setTimeout(() => this.isConnected && this.lookAhead()));
     document.querySelector(".filmstrip [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
