@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from app.contracts.bundle import Preprocessing
-from app.core.pictures import DEFAULT_MAX_PIXELS, decode
+from app.core.pictures import DEFAULT_MAX_PIXELS, decode, to_array
 
 Picture = bytes | Path | Image.Image | np.ndarray
 
@@ -49,10 +49,7 @@ def to_pixels(picture: Picture, preprocessing: Preprocessing, *, max_pixels: int
     resized = (
         _letterboxed(image, preprocessing) if preprocessing.resize == "letterbox" else _fitted(image, preprocessing)
     )
-    pixels = np.asarray(resized)
-    if pixels.ndim == 2:
-        return np.repeat(pixels[:, :, None], 3, axis=2)
-    return pixels
+    return to_array(resized)
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Routes for programs carry a key in a header, which no other site can make a browser send.
 _KEYED_PREFIXES = ("/v1/", "/inference/", "/api/", "/pictor/")
@@ -42,9 +44,9 @@ class SecurityMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                out = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    out.setdefault(name, value)
+                own = list(message["headers"])
+                given = {name.lower() for name, _ in own}
+                message["headers"] = own + [header for header in _RAW_HEADERS if header[0] not in given]
             await send(message)
 
         headers = Headers(scope=scope)
