@@ -94,15 +94,7 @@ def create_classes(
         detail = 'Give the classes by index: {"0": {"name": …}}.'
         raise Invalid(detail, [{"pointer": "/", "detail": detail, "code": "index"}])
     created = [
-        project_service.create_category(
-            session,
-            actor=actor,
-            project_id=project_id,
-            name=body[index].name,
-            color=body[index].color,
-            description=body[index].description,
-            is_good=body[index].is_good,
-        )
+        project_service.create_category(session, actor=actor, project_id=project_id, **body[index].model_dump())
         for index in sorted(body, key=int)
     ]
     return {"data": [category_out(category) for category in created]}
@@ -180,13 +172,6 @@ def update_metadata_field(
 ) -> dict[str, Any]:
     """Rename a metadata field, add choices, or change what it admits."""
     field = project_service.update_metadata_field(
-        session,
-        actor=actor,
-        project_id=project_id,
-        field_id=field_id,
-        name=body.name,
-        allow_multiple=body.allow_multiple,
-        predefined_choices_append=body.predefined_choices_append,
-        is_value_flexible=body.value_flexible,
+        session, actor=actor, project_id=project_id, field_id=field_id, **body.model_dump()
     )
     return {"data": metadata_field_out(field)}

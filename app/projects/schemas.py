@@ -71,7 +71,7 @@ class MetadataFieldChange(_Camel):
     name: str | None = Field(default=None, min_length=1, max_length=200)
     allow_multiple: bool | None = Field(default=None, alias="allowMultiple")
     predefined_choices_append: list[str] = Field(default_factory=list, alias="predefinedChoicesAppend", max_length=1000)
-    value_flexible: bool | None = Field(default=None, alias="valueFlexible")
+    is_value_flexible: bool | None = Field(default=None, alias="valueFlexible")
 
 
 def project_out(project: Project) -> dict[str, Any]:
