@@ -1,6 +1,7 @@
 """Projects and what is defined inside them. Nothing here commits."""
 
 import re
+from typing import TypeVar
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
@@ -17,6 +18,7 @@ from app.projects.palette import is_good_name, next_color
 SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION})
 METADATA_TYPES = frozenset({"text", "number", "boolean"})
 _COLOR = re.compile(r"#[0-9a-f]{6}")
+_Part = TypeVar("_Part", Category, Tag, MetadataField)
 
 
 def get_for(session: Session, *, actor: Actor, project_id: int, action: Action) -> Project:
@@ -174,7 +176,7 @@ def add_category(
     name = required_name(name)
     existing = list_categories(session, project.id)
     if any(category.name == name for category in existing):
-        raise NameTaken(f"There is a class named “{name}” already.")
+        raise _taken("class", name)
     if is_good is None:
         is_good = is_good_name(name) and not any(category.is_good for category in existing)
     first_index = 0 if project.task in {TaskType.CLASSIFICATION, TaskType.ANOMALY} else 1
@@ -209,7 +211,7 @@ def update_category(
     if name is not None:
         name = required_name(name)
         if any(other.name == name for other in list_categories(session, project_id) if other.id != category_id):
-            raise NameTaken(f"There is a class named “{name}” already.")
+            raise _taken("class", name)
         category.name = name
     if color is not None:
         category.color = _color(color)
@@ -220,10 +222,7 @@ def update_category(
             for other in list_categories(session, project_id):
                 other.is_good = False
         category.is_good = is_good
-    try:
-        session.flush()
-    except IntegrityError as error:
-        raise NameTaken(f"There is a class named “{category.name}” already.") from error
+    _flush_name(session, "class", category.name)
     touch(project)
     return category
 
@@ -247,10 +246,7 @@ def delete_category(session: Session, *, actor: Actor, project_id: int, category
 
 
 def get_category(session: Session, *, project_id: int, category_id: int) -> Category:
-    category = session.get(Category, category_id)
-    if category is None or category.project_id != project_id:
-        raise NotFound("There is no such class in this project.")
-    return category
+    return _of_project(session, Category, category_id, project_id, "class")
 
 
 # --- tags and metadata fields ----------------------------------------------------------------------------------------
@@ -266,7 +262,7 @@ def create_tag(session: Session, *, actor: Actor, project_id: int, name: str) ->
     name = required_name(name)
     existing = list_tags(session, project_id)
     if any(tag.name == name for tag in existing):
-        raise NameTaken(f"There is a tag named “{name}” already.")
+        raise _taken("tag", name)
     return ensure_tag(session, project=project, name=name)
 
 
@@ -288,10 +284,7 @@ def rename_tag(session: Session, *, actor: Actor, project_id: int, tag_id: int, 
     tag = get_tag(session, project_id=project_id, tag_id=tag_id)
     tag.name = required_name(name)
     tag.updated_at = utc_now()
-    try:
-        session.flush()
-    except IntegrityError as error:
-        raise NameTaken(f"There is a tag named “{tag.name}” already.") from error
+    _flush_name(session, "tag", tag.name)
     return tag
 
 
@@ -302,10 +295,7 @@ def delete_tag(session: Session, *, actor: Actor, project_id: int, tag_id: int) 
 
 
 def get_tag(session: Session, *, project_id: int, tag_id: int) -> Tag:
-    tag = session.get(Tag, tag_id)
-    if tag is None or tag.project_id != project_id:
-        raise NotFound("There is no such tag in this project.")
-    return tag
+    return _of_project(session, Tag, tag_id, project_id, "tag")
 
 
 def list_metadata_fields(session: Session, project_id: int) -> list[MetadataField]:
@@ -329,7 +319,7 @@ def create_metadata_field(
     if type not in METADATA_TYPES:
         raise _invalid("/type", "The type is text, number or boolean.", "unsupported")
     if any(field.name == name for field in list_metadata_fields(session, project_id)):
-        raise NameTaken(f"There is a metadata field named “{name}” already.")
+        raise _taken("metadata field", name)
     field = MetadataField(
         project_id=project_id,
         name=name,
@@ -365,21 +355,34 @@ def update_metadata_field(
     if predefined_choices_append:
         added = [choice for choice in predefined_choices_append if choice not in field.predefined_choices]
         field.predefined_choices = [*field.predefined_choices, *added]
-    try:
-        session.flush()
-    except IntegrityError as error:
-        raise NameTaken(f"There is a metadata field named “{field.name}” already.") from error
+    _flush_name(session, "metadata field", field.name)
     return field
 
 
 def get_metadata_field(session: Session, *, project_id: int, field_id: int) -> MetadataField:
-    field = session.get(MetadataField, field_id)
-    if field is None or field.project_id != project_id:
-        raise NotFound("There is no such metadata field in this project.")
-    return field
+    return _of_project(session, MetadataField, field_id, project_id, "metadata field")
 
 
 # --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _of_project(session: Session, table: type[_Part], part_id: int, project_id: int, what: str) -> _Part:
+    part = session.get(table, part_id)
+    if part is None or part.project_id != project_id:
+        raise NotFound(f"There is no such {what} in this project.")
+    return part
+
+
+def _flush_name(session: Session, what: str, name: str) -> None:
+    """Flush a change of which only the name can break a rule of the database: it is there once in a project."""
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise _taken(what, name) from error
+
+
+def _taken(what: str, name: str) -> NameTaken:
+    return NameTaken(f"There is a {what} named “{name}” already.")
 
 
 def required_name(name: str, *, longest: int = 200) -> str:
