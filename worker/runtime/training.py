@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy import select
@@ -31,6 +31,7 @@ from worker.runtime.code import code_version
 log = logging.getLogger(__name__)
 
 _N_NAMED = 5  # images that a message names
+_N_ASKING = 16  # threads
 
 
 class ModelNotProven(AppError):
@@ -45,17 +46,21 @@ class OriginalsMissing(AppError):
     code, title = "originals_missing", "Original files are missing"
 
     @classmethod
-    def of(cls, session: Session, dataset: Dataset, image_ids: Collection[int]) -> "OriginalsMissing":
-        """Return the error that names the images and says what to do."""
+    def of(cls, session: Session, dataset: Dataset) -> "OriginalsMissing":
+        """Return the error that names the images of the dataset whose files are gone, and says what to do."""
+        items = [*dataset.items, *dataset.unlabelled]
+        with ThreadPoolExecutor(_N_ASKING) as pool:  # a remote store takes its time for each
+            there = list(pool.map(lambda item: blobs().exists(item.blob_key), items))
+        image_ids = [item.image_id for item, is_there in zip(items, there, strict=True) if not is_there]
         found = select(Image.name).where(Image.id.in_(sorted(image_ids)[:_N_NAMED])).order_by(Image.id)
         names = list(session.scalars(found, execution_options=WITH_DELETED))
         rest = f" and {len(image_ids) - len(names):,} more" if len(image_ids) > len(names) else ""
-        n_all = len(dataset.items) + len(dataset.unlabelled)
         which = "The original file" if len(image_ids) == 1 else "The original files"
         is_missing = "is missing" if len(image_ids) == 1 else "are missing"
         return cls(
-            f"{which} of {len(image_ids):,} of {n_all:,} images {is_missing} from the store: {', '.join(names)}{rest}. "
-            "Put the files back from a backup, or delete these images and upload them again; then train again.",
+            f"{which} of {len(image_ids):,} of {len(items):,} images {is_missing} from the store: "
+            f"{', '.join(names)}{rest}. Put the files back from a backup, or delete these images and upload "
+            "them again; then train again.",
             image_ids=sorted(image_ids),
         )
 
@@ -94,10 +99,10 @@ def run(job: ClaimedJob) -> None:
             log.error("job %s: %s", ticket.id, error)
             raise ModelNotProven(f"{error} Its files lie in {_keep(folder, str(ticket.id))}.") from error
         except (NotTrainable, BlobMissing) as error:
-            if not originals.missing:
+            if not originals.any_missing:
                 raise
             with new_session() as session:
-                raise OriginalsMissing.of(session, dataset, originals.missing) from error
+                raise OriginalsMissing.of(session, dataset) from error
         job.step(Progress(stage=PUBLISHING, fraction=0.98, message="Storing the model"))
         model = job.succeed(lambda session: _publish(session, job, spec, trained))
     log.info("job %s published model %s", ticket.id, model.id)
@@ -118,21 +123,21 @@ def load(dataset_version_id: int | None, user_id: int | None) -> tuple[Dataset, 
 
 
 class Originals:
-    """The files of a training's images, and which of them turned out to be gone. Used by many threads at once."""
+    """The files of a training's images, and whether any turned out to be gone. Used by many threads at once."""
 
     def __init__(self) -> None:
-        self.missing: set[int] = set()
+        self.any_missing = False
 
     def open(self, item: DatasetItem) -> Path:
         """Return the file of an image on this machine, fetched where the store is remote.
 
         Raises:
-            BlobMissing: It is no longer in the store; its id is now in `missing`.
+            BlobMissing: It is no longer in the store.
         """
         try:
             return blobs().local_path(item.blob_key)
         except BlobMissing as error:
-            self.missing.add(item.image_id)
+            self.any_missing = True
             raise BlobMissing("Its original file is no longer in the store.") from error
 
 
