@@ -1,5 +1,6 @@
 """The long-running processes: web, predictor, worker, scheduler, and all of them together."""
 
+import gc
 import os
 import signal
 import socket
@@ -64,6 +65,7 @@ def web(*, host: str | None, port: int | None, fd: int | None, predictor_only: b
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=30,
     )
+    gc.freeze()  # routes and modules live as long as the process: no collection need look at them again
     uvicorn.Server(config).run(sockets=None if fd is None else [socket.socket(fileno=fd)])
 
 

@@ -1,6 +1,7 @@
 """Predictions under load: a bounded queue before a few threads, so that a burst waits a little or is told to come back.
 
-The network runs outside Python's lock, and so does most of the decoding; one thread a core keeps all of them busy.
+The network runs outside Python's lock, and so does most of the decoding. There is one thread more than the network has
+cores: while they wait for their answers, it makes the next picture ready.
 Runtimes that gain from batches get what waits for the same model in one call.
 """
 
@@ -36,7 +37,7 @@ class BatchingPredictor:
     Args:
         max_waiting: Calls that may wait; the next one is refused.
         deadline_s: A call that waited longer than this is refused instead of run: its caller has given up.
-        n_threads: Worker threads; by default one a core.
+        n_threads: Worker threads; by default one more than there are cores.
         max_pixels: Larger pictures are refused.
     """
 
@@ -56,7 +57,7 @@ class BatchingPredictor:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"predict-{index}", daemon=True)
-            for index in range(n_threads or n_cpus())
+            for index in range(n_threads or n_cpus() + 1)
         ]
         for thread in self._threads:
             thread.start()
@@ -86,7 +87,8 @@ class BatchingPredictor:
         """
         future = self.submit(model, picture, threshold=threshold)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._deadline_s)
+            async with asyncio.timeout(self._deadline_s):
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
             raise Unavailable(BUSY, retry_after_s=2) from error
 

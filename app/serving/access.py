@@ -2,7 +2,8 @@
 
 Every prediction asks the same question; asking the database each time would cost more than the request's own work.
 An answer is kept for `REMEMBER_S`, so a revoked key, a paused endpoint or a new threshold takes effect within that time
-in every process, and at once in the process where it was changed. Refusals are never remembered.
+in every process, and at once in the process where it was changed. Refusals are never remembered. Under load one call
+asks anew shortly before an answer ends, so that not all of them do when it has.
 """
 
 import threading
@@ -24,6 +25,7 @@ from app.db.tables import Deployment, ModelVersion
 from app.projects import service as project_service
 
 REMEMBER_S = 1.0
+_RENEW_AFTER_S = 0.75
 _MOST_REMEMBERED = 4096
 
 
@@ -50,9 +52,10 @@ class Access:
     is_key_use_due: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
     access: Access
+    renew_at: float
     until: float
 
 
@@ -66,9 +69,15 @@ class AccessCache:
         self._generation = 0
 
     def find(self, key: str, endpoint_id: UUID) -> Access | None:
-        """Return a remembered, fresh answer, or None. Never touches the database."""
+        """Return a remembered, fresh answer, or None: the caller checks. Never touches the database."""
         found = self._entries.get((secret_hash(key), endpoint_id))
-        return found.access if found is not None and found.until > self._clock() else None
+        now = self._clock()
+        if found is None or found.until <= now:
+            return None
+        if found.renew_at <= now:
+            found.renew_at = found.until  # the others need not check as well
+            return None
+        return found.access
 
     def check(self, key: str, endpoint_id: UUID) -> Access:
         """Ask the database, and remember the answer where it is yes. Raises as `check_access` does."""
@@ -81,7 +90,9 @@ class AccessCache:
             if generation == self._generation:
                 if len(self._entries) >= _MOST_REMEMBERED:
                     self._entries.clear()
-                self._entries[secret_hash(key), endpoint_id] = _Remembered(access, asked_at + REMEMBER_S)
+                self._entries[secret_hash(key), endpoint_id] = _Remembered(
+                    access, asked_at + _RENEW_AFTER_S, asked_at + REMEMBER_S
+                )
         return access
 
     def forget(self, endpoint_id: UUID | None = None) -> None:

@@ -43,8 +43,10 @@ def predictor() -> BatchingPredictor:
 async def load(bundle_key: str) -> LoadedModel:
     """Return a model without blocking the event loop while it is fetched and compiled. Raises as `open_model` does."""
     model = _loaded.get(bundle_key)
-    if model is not None and time.monotonic() - _touched.get(bundle_key, 0.0) < _TOUCH_EVERY_S:
+    now = time.monotonic()
+    if model is not None and now - _touched.get(bundle_key, 0.0) < _TOUCH_EVERY_S:
         return model
+    _touched[bundle_key] = now  # the calls that come meanwhile need not tell as well
     return await run_in_threadpool(open_model, bundle_key)
 
 
@@ -64,7 +66,6 @@ def open_model(bundle_key: str) -> LoadedModel:
         directory = _directories[bundle_key] = paths[0].parent
     model = _get().engine.get(directory)
     _loaded[bundle_key] = model
-    _touched[bundle_key] = time.monotonic()
     return model
 
 
