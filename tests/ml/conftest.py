@@ -13,7 +13,8 @@ from PIL import Image
 from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
 from app.contracts.jobs import JobEventPayload, TrainSpec
 from app.contracts.tasks import Split, TaskType
-from worker.ml.training.classification import TrainedModel, train_classification
+from worker.ml.training.classification import train_classification
+from worker.ml.training.result import TrainedModel
 
 SIDE_PX = 64
 GOOD, BAD = 11, 22

@@ -23,7 +23,8 @@ from app.settings import get_settings
 from app.storage.current import blobs
 from app.storage.errors import BlobMissing
 from worker.ml.evaluation.parity import ParityFailed
-from worker.ml.training.classification import TrainedModel, train_classification
+from worker.ml.training.registry import TRAININGS
+from worker.ml.training.result import TrainedModel
 from worker.runtime import workdirs
 from worker.runtime.claims import ClaimedJob
 from worker.runtime.code import code_version
@@ -84,7 +85,7 @@ def run(job: ClaimedJob) -> None:
     originals = Originals()
     with workdirs.work_dir(ticket.id) as folder:
         try:
-            trained = train_classification(
+            trained = TRAININGS[dataset.task](
                 spec,
                 dataset,
                 open_image=originals.open,

@@ -7,10 +7,8 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,28 +50,13 @@ from worker.ml.training.choices import (
 )
 from worker.ml.training.fitting import Fitted, Labelled, fit_classifier
 from worker.ml.training.reporting import OnEvent, Reporter
+from worker.ml.training.result import TrainedModel
 from worker.ml.training.tables import tables_of
 
 _COMPARE_BUDGET_S = 20.0
 _COMPARE_SHARE = 0.25
 _N_PARITY = 32
 _LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scipy")
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """What a training leaves: a proven bundle on disk, and all that is said of it.
-
-    `tables` are for people, keyed `backbones`, `symmetries` and `regularisation`; `metrics` are of the default
-    threshold, by split. `predictions` hold a row for every image that could be read, labelled or not.
-    """
-
-    bundle_dir: Path
-    manifest: BundleManifest
-    metrics: dict[str, SplitMetrics]
-    tables: dict[str, Any]
-    predictions: tuple[ImagePrediction, ...]
-    unreadable: dict[int, str] = field(default_factory=dict)
 
 
 def train_classification(
@@ -150,7 +133,7 @@ class _Training:
         features = stack(extracted.vectors, items, symmetry)
         truth = self._truth(items)
         fitted = self._fit(items, features, truth)
-        lineage = self._lineage(choices, dataset_version_id, code_version, created_by)
+        lineage = self._lineage(choices, fitted, dataset_version_id, code_version, created_by)
         bundle = self._compose(choices.backbone, symmetry, fitted, lineage)
         model = LoadedModel(bundle, OpenVinoSession(bundle))
         predictions, metrics = self._evaluate(model, items, features, truth, extracted, symmetry)
@@ -289,7 +272,12 @@ class _Training:
         return read_bundle(directory)
 
     def _lineage(
-        self, choices: Choices, dataset_version_id: int | None, code_version: str, created_by: str | None
+        self,
+        choices: Choices,
+        fitted: Fitted,
+        dataset_version_id: int | None,
+        code_version: str,
+        created_by: str | None,
     ) -> Lineage:
         return Lineage(
             dataset_version_id=dataset_version_id,
@@ -297,7 +285,7 @@ class _Training:
             backbone=choices.backbone,
             backbone_sha256=BACKBONES[choices.backbone].weights_sha256,
             method=self.spec.method,
-            head=self.spec.head,
+            head=f"{self.spec.head}+kernel" if fitted.head.kernel else self.spec.head,
             symmetry=choices.symmetry,
             seed=self.spec.seed,
             code_version=code_version,

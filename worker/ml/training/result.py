@@ -1,0 +1,25 @@
+"""What every training leaves, whatever its task."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.contracts.bundle import BundleManifest
+from app.contracts.predictions import ImagePrediction
+from app.inference.metrics import SplitMetrics
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A proven bundle on disk, and all that is said of it.
+
+    `tables` are for people, keyed by what they show (`backbones`, `symmetries`, `regularisation`); `metrics` are of the
+    default threshold, by split. `predictions` hold a row for every image that could be read, labelled or not.
+    """
+
+    bundle_dir: Path
+    manifest: BundleManifest
+    metrics: dict[str, SplitMetrics]
+    tables: dict[str, Any]
+    predictions: tuple[ImagePrediction, ...]
+    unreadable: dict[int, str] = field(default_factory=dict)
