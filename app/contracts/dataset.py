@@ -1,9 +1,11 @@
 """An immutable, labelled set of images, as a training job receives it."""
 
 import hashlib
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.contracts.shapes import SHAPE_KINDS, Box, Mask, Polygon, Shape
 from app.contracts.tasks import Split, TaskType
 
 
@@ -19,11 +21,30 @@ class CategoryRef(BaseModel):
 
 
 class AnnotationValue(BaseModel):
-    """One annotation of one image. Classification uses `category_id` alone; other tasks add their geometry."""
+    """One annotation of one image: a class alone (classification, anomaly detection), or with one shape."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     category_id: int
+    box: Box | None = None
+    polygon: Polygon | None = None
+    mask: Mask | None = None
+
+    @model_validator(mode="after")
+    def _has_one_shape_at_most(self) -> Self:
+        if sum(shape is not None for shape in (self.box, self.polygon, self.mask)) > 1:
+            raise ValueError("An annotation has one shape: a box, a polygon or a mask.")
+        return self
+
+    @property
+    def shape(self) -> Shape | None:
+        """The box, polygon or mask; None where the class is said of the whole image."""
+        return self.box or self.polygon or self.mask
+
+    @property
+    def kind(self) -> str:
+        """`class`, `box`, `polygon` or `mask`: the name under which the database keeps it."""
+        return next((kind for kind in SHAPE_KINDS if getattr(self, kind) is not None), "class")
 
 
 class DatasetItem(BaseModel):
@@ -37,11 +58,13 @@ class DatasetItem(BaseModel):
     width_px: int = Field(description="After the EXIF turn")
     height_px: int
     split: Split | None = Field(description="None only for images that are predicted but not part of the dataset")
-    annotations: tuple[AnnotationValue, ...] = ()
+    annotations: tuple[AnnotationValue, ...] = Field(
+        default=(), description="Empty on an item of the dataset: a person said that there is nothing to label"
+    )
 
     @property
     def category_id(self) -> int | None:
-        """The class of an image that has exactly one (classification), else None."""
+        """The class of an image that has exactly one annotation (classification, anomaly detection), else None."""
         return self.annotations[0].category_id if len(self.annotations) == 1 else None
 
 
@@ -65,5 +88,5 @@ class Dataset(BaseModel):
         for category in self.categories:
             digest.update(category.model_dump_json().encode())
         for item in sorted(self.items, key=lambda item: item.image_id):
-            digest.update(item.model_dump_json(include={"sha256", "split", "annotations"}).encode())
+            digest.update(item.model_dump_json(include={"sha256", "split", "annotations"}, exclude_none=True).encode())
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.contracts.shapes import Box, Mask
 from app.contracts.tasks import Split
 
 
@@ -26,6 +27,17 @@ class Decision(BaseModel):
     is_unsure: bool = Field(default=False, description="The best score is below a confidence threshold")
 
 
+class PredictedShape(BaseModel):
+    """One find on one image. A detector gives the box; a segmenter gives the mask and the box around it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    category_index: int = Field(ge=0, description="Index into the bundle's classes, from 0")
+    score: float = Field(ge=0.0, le=1.0)
+    box: Box
+    mask: Mask | None = None
+
+
 class ImagePrediction(BaseModel):
     """What a new model says of one image of its project; the row that a training leaves for every image."""
 
@@ -33,5 +45,13 @@ class ImagePrediction(BaseModel):
 
     image_id: int
     split: Split | None = Field(description="None: the image had no label when the dataset was frozen")
-    true_category_id: int | None = Field(description="Id of the class that a person gave it; None unlabelled")
-    scores: tuple[float, ...] = Field(description="Calibrated, in the bundle's class order; they sum to 1")
+    true_category_id: int | None = Field(
+        description="Id of the one class that a person gave it; None unlabelled, or where shapes carry the classes"
+    )
+    scores: tuple[float, ...] = Field(
+        description="They sum to 1. Calibrated, in the bundle's class order; for detection and segmentation the image "
+        "as a whole: (1 - s, s) for OK and NG, s the highest score of a shape, 0 without one"
+    )
+    shapes: tuple[PredictedShape, ...] = Field(
+        default=(), description="The best first; empty where the task answers for the image as a whole"
+    )

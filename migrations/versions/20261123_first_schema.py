@@ -410,6 +410,12 @@ def upgrade() -> None:
         sa.Column(
             "scores", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
+        sa.Column(
+            "shapes",
+            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+            nullable=True,
+            comment="[app.contracts.predictions.PredictedShape]; None: no shapes",
+        ),
         sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_prediction_image_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["model_id"], ["model_version.id"], name=op.f("fk_prediction_model_id"), ondelete="CASCADE"

@@ -59,3 +59,6 @@ class Prediction(Base):
     ng_score: Mapped[float | None]
     is_wrong: Mapped[bool | None]
     scores: Mapped[list[Any]]
+    shapes: Mapped[list[Any] | None] = mapped_column(
+        comment="[app.contracts.predictions.PredictedShape]; None: no shapes"
+    )
