@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # Modules whose `router` is served; the predictor process serves only the second list.
 WEB_ROUTERS = [
+    "app.images.api",
     "app.web.problem_types",
     "app.web.styleguide",
     "app.accounts.pages",
@@ -35,7 +36,6 @@ WEB_ROUTERS = [
     "app.registry.pages",
     "app.serving.pages",
     "app.projects.api",
-    "app.images.api",
     "app.datasets.api",
     "app.jobs.api",
     "app.registry.api",
@@ -67,7 +67,7 @@ def create_app(*, predictor_only: bool = False) -> FastAPI:
         lifespan=_lifespan,
     )
     problems.install(app)
-    # Routes are tried in order, each at a cost, so the one that lines call all day comes first.
+    # Routes are tried in order, each at a cost, so those that lines call all day come first.
     for module in PREDICTOR_ROUTERS if predictor_only else PREDICTOR_ROUTERS + WEB_ROUTERS:
         router: APIRouter = import_module(module).router
         _summarise(router)

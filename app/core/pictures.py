@@ -5,6 +5,8 @@ whatever its name says. Nothing is decoded before its size is known to be within
 """
 
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -108,25 +110,34 @@ def probe(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> PictureInf
     """
     picture_format = _format_of(source)
     with _opened(source, picture_format, max_pixels) as image:
-        turned = _orientation(image) in _TURNED_ORIENTATIONS
-        width_px, height_px = (image.height, image.width) if turned else image.size
-        bits = 16 if image.mode in _WIDE_GREY_MODES else _bits_per_sample(image)
-        return PictureInfo(picture_format, width_px, height_px, image.mode, bits, turned)
+        return _info(image, picture_format)
 
 
-def verify(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> PictureInfo:
+def verify(
+    source: Source,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    room_for: Callable[[PictureInfo], AbstractContextManager[object]] = nullcontext,
+) -> PictureInfo:
     """Decode a picture to its end, so that what is kept can always be read again; return what `probe` would.
+
+    Args:
+        source: The bytes, or the file that holds them.
+        max_pixels: Refuse more than this many pixels.
+        room_for: Entered with what the header says, before anything is decoded: it may wait for memory.
 
     Raises as `decode` does.
     """
-    info = probe(source, max_pixels=max_pixels)
-    with _opened(source, info.format, max_pixels) as image:
-        try:
-            image.load()
-            if image.mode == "F" or image.mode in _WIDE_GREY_MODES:
-                _to_8_bits(image)
-        except _BROKEN as error:
-            raise BrokenPicture("The picture is damaged or cut off.") from error
+    picture_format = _format_of(source)
+    with _opened(source, picture_format, max_pixels) as image:
+        info = _info(image, picture_format)
+        with room_for(info):
+            try:
+                image.load()
+                if image.mode == "F" or image.mode in _WIDE_GREY_MODES:
+                    _to_8_bits(image)
+            except _BROKEN as error:
+                raise BrokenPicture("The picture is damaged or cut off.") from error
     return info
 
 
@@ -197,6 +208,13 @@ def _opened(source: Source, picture_format: PictureFormat, max_pixels: int) -> I
             max_pixels=max_pixels,
         )
     return image
+
+
+def _info(image: Image.Image, picture_format: PictureFormat) -> PictureInfo:
+    turned = _orientation(image) in _TURNED_ORIENTATIONS
+    width_px, height_px = (image.height, image.width) if turned else image.size
+    bits = 16 if image.mode in _WIDE_GREY_MODES else _bits_per_sample(image)
+    return PictureInfo(picture_format, width_px, height_px, image.mode, bits, turned)
 
 
 def _orientation(image: Image.Image) -> int:

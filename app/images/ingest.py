@@ -88,7 +88,8 @@ def take(source: BinaryIO, *, path: str, project_id: int) -> Taken:
 def _take(source: BinaryIO, path: str, project_id: int) -> Taken:
     settings = get_settings()
     with _read(source, max_bytes=settings.max_image_mb * 1_000_000) as (content, sha256, n_bytes):
-        info = _verified(content, max_pixels=settings.max_image_megapixels * 1_000_000)
+        max_pixels = settings.max_image_megapixels * 1_000_000
+        info = pictures.verify(content, max_pixels=max_pixels, room_for=room_for)
         key = keys.original(project_id, sha256)
         blobs().put(key, content)
     return Taken(clean_name(path), folder_of(path), sha256, key, n_bytes, info)
@@ -125,11 +126,6 @@ def _take_or_refuse(item: Incoming | Refused, project_id: int) -> Taken | Refuse
 @lru_cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(N_DECODERS, thread_name_prefix="ingest")
-
-
-def _verified(content: bytes | Path, *, max_pixels: int) -> PictureInfo:
-    with room_for(pictures.probe(content, max_pixels=max_pixels)):
-        return pictures.verify(content, max_pixels=max_pixels)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import io
 import struct
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Picture
+from sqlalchemy import event, select
 
 from app.accounts.permissions import Actor
-from app.db.session import transaction
+from app.core.errors import AppError
+from app.db.session import get_engine, transaction
 from app.db.tables import Project
-from app.images import archives, ingest, uploading
-from app.images.adding import Extras
+from app.images import archives, ingest, joining, uploading
+from app.images.adding import Extras, Fate, FileStatus
 from app.images.service import purge_deleted
 from app.settings import Settings
 from tests.api.test_images_upload import send, stored, zip_bytes
@@ -260,6 +263,61 @@ def test_the_same_files_at_the_same_moment_come_in_once(owner: Actor, project: P
     assert len(stored(project)) == 12
     assert sum(outcome.counts["created"] for outcome in outcomes) == 12
     assert sum(outcome.counts["duplicate"] for outcome in outcomes) == 36
+
+
+def join_at_once(
+    actor: Actor, project: Project, contents: list[bytes], extras: Extras
+) -> tuple[list[Fate], list[AppError], int]:
+    """Send pictures one by one from as many threads, which all wait for the database; return what became of them.
+
+    The last value is the number of transactions that it took, ours among them.
+    """
+    files = [ingest.take(io.BytesIO(content), path="a.png", project_id=project.id) for content in contents]
+    fates: list[Fate] = []
+    errors: list[AppError] = []
+    commits: list[object] = []
+
+    def run(file: ingest.Taken) -> None:
+        try:
+            fates.append(joining.add_one(actor=actor, project_id=project.id, file=file, extras=extras))
+        except AppError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(file,)) for file in files]
+    with transaction() as session:
+        session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 10
+        while joining.count_waiting(project.id) < len(files):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        note = commits.append
+        event.listen(get_engine(), "commit", note)
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        event.remove(get_engine(), "commit", note)
+    return fates, errors, len(commits)
+
+
+def test_pictures_sent_one_by_one_at_the_same_moment_share_a_transaction(owner: Actor, project: Project) -> None:
+    contents = [picture_bytes(seed) for seed in (*range(8), 0)]
+    fates, errors, n_commits = join_at_once(owner, project, contents, Extras())
+    assert not errors
+    assert n_commits <= 4
+    created = [fate.image_id for fate in fates if fate.status is FileStatus.CREATED]
+    assert sorted(created) == sorted(image.id for image in stored(project))
+    (duplicate,) = (fate for fate in fates if fate.status is FileStatus.DUPLICATE)
+    assert duplicate.detail == f"The project has this picture already, as “a.png” (image {duplicate.image_id})."
+
+
+def test_what_is_wrong_with_pictures_sent_at_the_same_moment_is_told_to_each(owner: Actor, project: Project) -> None:
+    fates, errors, _ = join_at_once(owner, project, [picture_bytes(seed) for seed in range(4)], Extras(split="half"))
+    assert not fates
+    assert [error.detail for error in errors] == ["The split is train, dev or test."] * 4
+    assert not stored(project)
 
 
 def test_purging_removes_rows_and_bytes_but_not_those_still_needed(program: TestClient, project: Project) -> None:
