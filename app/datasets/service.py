@@ -116,6 +116,17 @@ def load_items(version: DatasetVersion) -> Dataset:
     return Dataset.model_validate_json(gzip.decompress(blobs().read(version.items_key)))
 
 
+def named_originals(session: Session, project_id: int) -> set[str]:
+    """Return the keys of the originals that the project's dataset versions name, those of unlabelled images too.
+
+    Raises:
+        BlobMissing: The file of a version is no longer in the store, so nobody knows what it names.
+    """
+    versions = session.scalars(select(DatasetVersion).where(DatasetVersion.project_id == project_id))
+    datasets = map(load_items, versions)
+    return {item.blob_key for dataset in datasets for item in (*dataset.items, *dataset.unlabelled)}
+
+
 def get_project(session: Session, *, actor: Actor, project_id: int) -> Project:
     """Return a project that the actor may train in. Raises `NotFound` or `PermissionDenied`."""
     return project_service.get_for(session, actor=actor, project_id=project_id, action=Action.TRAIN)

@@ -3,6 +3,7 @@
 Every function asks for the project first, so that an id of another project is as unknown as one that never was.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,12 +15,16 @@ from app.accounts.service import record
 from app.contracts.tasks import Split
 from app.core.clock import utc_now
 from app.core.errors import Invalid, NotFound
+from app.datasets import service as dataset_service
 from app.db.session import change_rows
 from app.db.tables import Image, ImageTag, Project, Tag
 from app.db.visibility import WITH_DELETED
 from app.projects import service as project_service
 from app.storage import keys
 from app.storage.current import blobs
+from app.storage.errors import BlobMissing
+
+log = logging.getLogger(__name__)
 
 MAX_IDS = 10_000
 KEEP_DELETED_DAYS = 30
@@ -196,8 +201,9 @@ def _record_count(session: Session, actor: Actor, project: Project, action: str,
 def purge_deleted(session: Session, *, keep_days: float = KEEP_DELETED_DAYS, limit: int = 500) -> int:
     """Remove images for good that were deleted more than `keep_days` ago, `limit` at a time; return how many.
 
-    Bytes that another row of the project still needs stay. For the scheduler: call it until it returns 0, each time
-    in a transaction of its own, which on SQLite keeps an upload of the same bytes waiting until the files are gone.
+    Bytes that another row of the project still needs stay, and so do those that a dataset version names: what a model
+    learned from can be trained on again. For the scheduler: call it until it returns 0, each time in a transaction of
+    its own, which on SQLite keeps an upload of the same bytes waiting until the files are gone.
     """
     expired = session.execute(
         select(Image.id, Image.project_id, Image.sha256, Image.blob_key, Image.thumb_key)
@@ -218,9 +224,21 @@ def purge_deleted(session: Session, *, keep_days: float = KEEP_DELETED_DAYS, lim
             execution_options=WITH_DELETED,
         )
     )
-    for row in expired:
-        if row.blob_key not in still_used:
+    unused = [row for row in expired if row.blob_key not in still_used]
+    named = {project_id: _named_originals(session, project_id) for project_id in {row.project_id for row in unused}}
+    for row in unused:
+        blobs().delete(keys.thumbnail(row.project_id, row.sha256))
+        blobs().delete(keys.display(row.project_id, row.sha256))
+        of_project = named[row.project_id]
+        if of_project is not None and row.blob_key not in of_project:
             blobs().delete(row.blob_key)
-            blobs().delete(keys.thumbnail(row.project_id, row.sha256))
-            blobs().delete(keys.display(row.project_id, row.sha256))
     return len(expired)
+
+
+def _named_originals(session: Session, project_id: int) -> set[str] | None:
+    """Return the keys that the project's dataset versions name, or None where that cannot be known any more."""
+    try:
+        return dataset_service.named_originals(session, project_id)
+    except BlobMissing:
+        log.warning("originals of project %s are kept: the file of a dataset version is missing", project_id)
+        return None

@@ -3,7 +3,7 @@
 import re
 from typing import TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -12,7 +12,8 @@ from app.accounts.service import record
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import InUse, Invalid, NameTaken, NotFound, PermissionDenied
-from app.db.tables import Annotation, Category, MetadataField, Project, ProjectMember, Tag, User
+from app.db.tables import Annotation, Category, Image, MetadataField, Project, ProjectMember, Tag, User
+from app.db.visibility import WITH_DELETED
 from app.projects.palette import is_good_name, next_color
 
 SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION})
@@ -228,7 +229,7 @@ def update_category(
 
 
 def delete_category(session: Session, *, actor: Actor, project_id: int, category_id: int) -> None:
-    """Remove a class that no image carries.
+    """Remove a class that no image carries. Deleted images lose it, and come back without a label.
 
     Raises:
         InUse: Images carry it; `extra["count"]` says how many.
@@ -236,13 +237,32 @@ def delete_category(session: Session, *, actor: Actor, project_id: int, category
     project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
     category = get_category(session, project_id=project_id, category_id=category_id)
     count = session.scalar(
-        select(func.count(func.distinct(Annotation.image_id))).where(Annotation.category_id == category_id)
+        select(func.count(func.distinct(Annotation.image_id)))
+        .join(Image, Image.id == Annotation.image_id)
+        .where(Annotation.category_id == category_id)
     )
     if count:
         raise InUse(f"{count} images carry the class “{category.name}”. Give them another class first.", count=count)
+    _take_from_deleted(session, category_id)
     session.delete(category)
     session.flush()
     touch(project)
+
+
+def _take_from_deleted(session: Session, category_id: int) -> None:
+    is_deleted = Image.deleted_at.is_not(None)
+    session.execute(
+        delete(Annotation).where(
+            Annotation.category_id == category_id, Annotation.image_id.in_(select(Image.id).where(is_deleted))
+        ),
+        execution_options={"synchronize_session": False, **WITH_DELETED},
+    )
+    session.execute(
+        update(Image)
+        .where(Image.category_id == category_id, is_deleted)
+        .values(category_id=None, is_labelled=False, version=Image.version + 1),
+        execution_options={"synchronize_session": False, **WITH_DELETED},
+    )
 
 
 def get_category(session: Session, *, project_id: int, category_id: int) -> Category:

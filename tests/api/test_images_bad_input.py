@@ -16,8 +16,9 @@ from sqlalchemy import event, select
 
 from app.accounts.permissions import Actor
 from app.core.errors import AppError
+from app.datasets import service as dataset_service
 from app.db.session import get_engine, transaction
-from app.db.tables import Project
+from app.db.tables import DatasetVersion, Project
 from app.images import archives, ingest, joining, uploading
 from app.images.adding import Extras, Fate, FileStatus
 from app.images.service import purge_deleted
@@ -337,3 +338,40 @@ def test_purging_removes_rows_and_bytes_but_not_those_still_needed(program: Test
         assert purge_deleted(session, keep_days=0) == 2
     assert [blobs().exists(key) for key in keys] == [True, False, True]
     assert len(stored(project)) == 2
+
+
+def test_purging_leaves_the_originals_that_a_dataset_version_names(program: TestClient, project: Project) -> None:
+    from app.storage.current import blobs
+
+    url = f"/v1/projects/{project.id}/images"
+    labels = ["good", "good", "scratch", "scratch", ""]
+    for seed, label in enumerate(labels):
+        program.post(url, files={"file": (f"{seed}.png", picture_bytes(seed))}, data={"label": label})
+    with transaction() as session:
+        version = dataset_service.freeze(session, project=session.get(Project, project.id))
+    program.post(url, files={"file": ("late.png", picture_bytes(9))})
+    keys = [image.blob_key for image in stored(project)]
+    program.delete(url, params={"id": [image.id for image in stored(project)]})
+    with transaction() as session:
+        assert purge_deleted(session, keep_days=0) == 6
+    assert [blobs().exists(key) for key in keys] == [True] * 5 + [False]
+    assert {item.blob_key for item in dataset_service.load_items(version).items} == set(keys[:4])
+
+
+def test_purging_leaves_all_originals_where_nobody_knows_what_a_version_names(
+    program: TestClient, project: Project
+) -> None:
+    from app.storage.current import blobs
+
+    with transaction() as session:
+        session.add(
+            DatasetVersion(
+                project_id=project.id, number=1, content_hash="0" * 64, items_key="gone", n_images=1, counts={}
+            )
+        )
+    program.post(f"/v1/projects/{project.id}/images", files={"file": ("a.png", picture_bytes(1))})
+    (image,) = stored(project)
+    program.delete(f"/v1/projects/{project.id}/images/{image.id}")
+    with transaction() as session:
+        assert purge_deleted(session, keep_days=0) == 1
+    assert blobs().exists(image.blob_key)

@@ -62,6 +62,26 @@ def test_classes_over_rest_keep_their_order(program: TestClient, owner: Actor) -
     assert program.delete(f"/v1/projects/{project.id}/classes/{created[0]['id']}").status_code == 200
 
 
+def test_a_class_that_only_deleted_images_carry_can_be_removed(program: TestClient, owner: Actor) -> None:
+    project = factories.make_project(owner)
+    base = f"/v1/projects/{project.id}"
+    kept, removed = program.get(f"{base}/classes").json()["data"]
+    ids = [
+        program.post(
+            f"{base}/images", files={"file": ("a.png", factories.picture_bytes(seed))}, data={"label": name}
+        ).json()["data"]["id"]
+        for seed, name in enumerate([removed["name"], removed["name"], kept["name"]])
+    ]
+    assert program.delete(f"{base}/images", params={"id": [ids[0], ids[2]]}).status_code == 200
+    refused = program.delete(f"{base}/classes/{removed['id']}")
+    assert (refused.status_code, refused.json()["count"]) == (409, 1)
+    assert program.delete(f"{base}/images/{ids[1]}").status_code == 200
+    assert program.delete(f"{base}/classes/{removed['id']}").status_code == 200
+    assert program.post(f"{base}/images/restore", json={"mediaIds": ids}).json()["data"]["count"] == 3
+    labels = [program.get(f"{base}/images/{image_id}").json()["data"]["className"] for image_id in ids]
+    assert labels == [None, None, kept["name"]]
+
+
 def test_tags_and_metadata_fields_over_rest(program: TestClient, owner: Actor) -> None:
     project = factories.make_project(owner)
     base = f"/v1/projects/{project.id}"
