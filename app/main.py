@@ -31,6 +31,7 @@ WEB_ROUTERS = [
     "app.images.uploads",
     "app.images.pages",
     "app.annotations.pages",
+    "app.annotations.editor",
     "app.datasets.pages",
     "app.jobs.pages",
     "app.registry.pages",

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from app.contracts.dataset import AnnotationValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +16,35 @@ class Label:
     version: int
     changed_at: datetime | None
     changed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The shapes of one image as they are stored, in the order in which they were drawn.
+
+    `changed_at` is when they were last set or cleared, by whoever.
+    """
+
+    image_id: int
+    width_px: int
+    height_px: int
+    version: int
+    is_labelled: bool
+    annotations: tuple[AnnotationValue, ...]
+    changed_at: datetime | None
+    changed_by: str | None
+
+    @property
+    def nothing_to_label(self) -> bool:
+        """Whether a person looked and found that there is nothing to mark."""
+        return self.is_labelled and not self.annotations
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the editor reads: version, shapes, and who changed them last."""
+        return {
+            "version": self.version,
+            "shapes": [value.model_dump(mode="json", exclude_none=True) for value in self.annotations],
+            "nothing_to_label": self.nothing_to_label,
+            "changed_by": self.changed_by,
+            "changed_at": self.changed_at.isoformat() if self.changed_at else None,
+        }

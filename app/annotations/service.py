@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 from app.accounts.permissions import Action, Actor
 from app.accounts.service import record
 from app.annotations.schemas import Label
+from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import Invalid, NotFound, NothingToUndo, StaleVersion
 from app.db.session import change_rows
-from app.db.tables import Annotation, AuditEvent, Category, Image, User
+from app.db.tables import Annotation, AuditEvent, Category, Image, Project, User
 from app.images.service import Selection, selected
 from app.projects import service as project_service
 
@@ -68,9 +69,11 @@ def set_class(
     Raises:
         NotFound: No such project, image or class.
         PermissionDenied: The actor may not label.
+        Invalid: Images of the project are labelled with shapes.
         StaleVersion: Somebody gave it another class meanwhile; `extra["current"]` says which, who and when.
     """
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.LABEL)
+    _check_carries_classes(project)
     if category_id is not None:
         project_service.get_category(session, project_id=project_id, category_id=category_id)
     now = utc_now()
@@ -119,9 +122,10 @@ def bulk_set_class(
     Raises:
         NotFound: No such project or class, or an image is not of the project.
         PermissionDenied: The actor may not label.
-        Invalid: There are too many images.
+        Invalid: There are too many images, or images of the project are labelled with shapes.
     """
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.LABEL)
+    _check_carries_classes(project)
     if category_id is not None:
         project_service.get_category(session, project_id=project_id, category_id=category_id)
     condition = selected(session, project_id=project_id, selection=selection)
@@ -203,6 +207,11 @@ def undo_bulk(session: Session, *, actor: Actor, project_id: int, event_id: int)
 
 
 # --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _check_carries_classes(project: Project) -> None:
+    if TaskType(project.task).has_shapes:
+        raise Invalid("Images of this project are labelled with shapes, not with one class.")
 
 
 def _unchanged(session: Session, *, project_id: int, image_id: int, category_id: int | None) -> Label:

@@ -14,6 +14,18 @@ class TaskType(StrEnum):
     SEGMENTATION = "segmentation"
     ANOMALY = "anomaly-detection"
 
+    @property
+    def has_shapes(self) -> bool:
+        """Whether images are labelled with boxes, polygons or masks; else each carries one class."""
+        return self in {TaskType.DETECTION, TaskType.SEGMENTATION}
+
+    @property
+    def shape_kinds(self) -> frozenset[str]:
+        """The kinds of annotation that say where a defect is; see `app.contracts.shapes.SHAPE_KINDS`."""
+        if self is TaskType.DETECTION:
+            return frozenset({"box"})
+        return frozenset({"polygon", "mask"}) if self is TaskType.SEGMENTATION else frozenset()
+
 
 class Split(StrEnum):
     """The part of a dataset that an image belongs to.

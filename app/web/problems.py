@@ -81,7 +81,7 @@ def _forward(request: Request, target: str, *, status: int) -> Response:
 def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"pointer": "/" + "/".join(str(part) for part in item["loc"][1:]), "detail": item["msg"], "code": item["type"]}
+        {"pointer": "/" + "/".join(str(part) for part in item["loc"][1:]), "detail": _said(item), "code": item["type"]}
         for item in error.errors()
     ]
     # The published clients read FastAPI's own list under `detail`; see the wire contract, section 2.
@@ -94,6 +94,11 @@ def _validation_error(request: Request, error: Exception) -> Response:
         detail=wire if is_api(request) else "; ".join(f"{e['pointer'].strip('/')}: {e['detail']}" for e in errors),
         errors=errors,
     )
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """Return a fault in words; a sentence of our own stands without what pydantic writes before it."""
+    return str(item["msg"]).removeprefix("Value error, ")
 
 
 def _http_error(request: Request, error: Exception) -> Response:

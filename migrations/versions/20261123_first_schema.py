@@ -184,6 +184,7 @@ def upgrade() -> None:
         sa.Column("split", sa.String(length=5), nullable=True),
         sa.Column("is_labelled", sa.Boolean(), nullable=False),
         sa.Column("category_id", sa.Integer(), nullable=True),
+        sa.Column("shape_classes", sa.Text(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("labelled_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("labelled_by_id", sa.Integer(), nullable=True),
@@ -204,7 +205,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_image_project_name", ["project_id", "deleted_at", "name", "id"], unique=False)
         batch_op.create_index(
             "ix_image_project_facets",
-            ["project_id", "deleted_at", "category_id", "split", "is_labelled"],
+            ["project_id", "deleted_at", "category_id", "shape_classes", "split", "is_labelled"],
             unique=False,
         )
         batch_op.create_index(
@@ -284,7 +285,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_annotation")),
     )
     with op.batch_alter_table("annotation", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_annotation_category_id"), ["category_id"], unique=False)
+        batch_op.create_index("ix_annotation_category", ["category_id", "image_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_annotation_image_id"), ["image_id"], unique=False)
 
     op.create_table(
@@ -532,7 +533,7 @@ def downgrade() -> None:
     op.drop_table("image_metadata")
     with op.batch_alter_table("annotation", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_annotation_image_id"))
-        batch_op.drop_index(batch_op.f("ix_annotation_category_id"))
+        batch_op.drop_index("ix_annotation_category")
 
     op.drop_table("annotation")
     with op.batch_alter_table("job", schema=None) as batch_op:

@@ -46,6 +46,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "images.set_tags": {"data": {"add": "x"}},
     "jobs.start": {"data": {}},
     "annotations.set_class": {"data": {"image_id": "1", "version": "0", "category_id": "1"}},
+    "annotations.set_shapes": {"json": {"version": 0, "shapes": []}},
     "v1.classes.create": {"json": {"0": {"name": "x"}}},
     "v1.train.start": {"json": None},
     "v1.models.download": {"json": {"threshold": 0.5}},

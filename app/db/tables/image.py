@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, IntId
@@ -13,7 +13,9 @@ class Image(Base):
     """One picture of one project.
 
     `category_id` repeats the single annotation of a classification or anomaly image, so that the grid filters on an
-    index. `version` grows with each change of the annotations; an edit names the version it was made on.
+    index; `shape_classes` repeats the classes of the shapes of any other labelled image: their ids as `,3,17,`, and `,`
+    where there is nothing to label. `version` grows with each change of the annotations; an edit names the version it
+    was made on.
 
     A deleted image keeps its row until it is purged, so that deleting can be undone. Queries do not see it: see
     `app.db.visibility`.
@@ -37,7 +39,15 @@ class Image(Base):
         Index("ix_image_project_id", "project_id", "deleted_at", "id"),
         Index("ix_image_project_name", "project_id", "deleted_at", "name", "id"),
         # The counts beside the grid: every combination in one pass over this index.
-        Index("ix_image_project_facets", "project_id", "deleted_at", "category_id", "split", "is_labelled"),
+        Index(
+            "ix_image_project_facets",
+            "project_id",
+            "deleted_at",
+            "category_id",
+            "shape_classes",
+            "split",
+            "is_labelled",
+        ),
         Index(
             "ix_image_thumb_todo",
             "id",
@@ -66,6 +76,7 @@ class Image(Base):
     split: Mapped[str | None] = mapped_column(String(5))
     is_labelled: Mapped[bool] = mapped_column(default=False)
     category_id: Mapped[int | None] = mapped_column(ForeignKey("category.id"))
+    shape_classes: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(default=0)
     labelled_at: Mapped[datetime | None]
     labelled_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
@@ -75,13 +86,15 @@ class Image(Base):
 
 
 class Annotation(Base):
-    """One class, box, polygon or mask on an image. `geometry` is empty for a class."""
+    """One class, box, polygon or mask on an image. `geometry` is the shape of that kind, empty for a class."""
 
     __tablename__ = "annotation"
+    # Images by class: for the grid's filter, and to know whether a class is in use.
+    __table_args__ = (Index("ix_annotation_category", "category_id", "image_id"),)
 
     id: Mapped[IntId]
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id", ondelete="CASCADE"), index=True)
-    category_id: Mapped[int] = mapped_column(ForeignKey("category.id"), index=True)
+    category_id: Mapped[int] = mapped_column(ForeignKey("category.id"))
     kind: Mapped[str] = mapped_column(String(10))
     geometry: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
