@@ -31,6 +31,32 @@ class Preprocessing(BaseModel):
     std: tuple[float, float, float]
 
 
+class Tiling(BaseModel):
+    """How a picture larger than `side_px` is read: in square windows of that side, in pixels of the original.
+
+    Neighbours share at least `overlap_px`; each window is resized to the network's input by itself.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    side_px: int = Field(ge=32)
+    overlap_px: int = Field(ge=0)
+
+
+class FindRule(BaseModel):
+    """Which raw answers of a detector become finds, before any threshold.
+
+    Of two boxes of a class that overlap by more than `max_overlap` (intersection over union), the better stays.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    score_floor: float = Field(default=0.02, ge=0.0, le=1.0)
+    max_overlap: float = Field(default=0.6, gt=0.0, le=1.0)
+    max_candidates: int = Field(default=1000, ge=1, description="Per window, the best first")
+    max_finds: int = Field(default=100, ge=1, description="Per window and per picture, the best first")
+
+
 class DecisionRule(BaseModel):
     """How scores become an answer.
 
@@ -102,6 +128,11 @@ class BundleManifest(BaseModel):
     views: tuple[int, ...] = Field(
         default=(0,), description="Views of the image that the graph averages over; see `app.catalog.symmetries`"
     )
+    boxes_name: str | None = Field(
+        default=None, description="Detection: tensor (B, A, 4), xyxy in input pixels; scores are then (B, A, K)"
+    )
+    finds: FindRule | None = Field(default=None, description="Detection: from raw answers to finds")
+    tiling: Tiling | None = Field(default=None, description="How large pictures are cut; None reads them whole")
     parity: ParityCheck | None = None
     parity_other: tuple[ParityCheck, ...] = Field(
         default=(), description="The same images in other engines or precisions, for the record"

@@ -1,0 +1,276 @@
+"""From a detector's raw answers to boxes on the picture: windows of large pictures, thresholds, suppression, seams.
+
+A is the number of points of one window, K the number of classes, N of boxes. Boxes are rows x, y, x, y in pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from app.contracts.bundle import BundleManifest, FindRule, Preprocessing, Tiling
+from app.contracts.predictions import PredictedShape
+from app.contracts.shapes import Box
+from app.inference.preprocess import letterbox_box, to_pixels
+
+_SEAM_SLACK = 0.02  # share of a window's side within which a box counts as cut by its edge
+_SAME_PART = 0.6  # share of the smaller of two boxes across a seam that must lie in the other
+_SAME_SIDE = 0.5  # share of their common extent along the seam for two halves to be one
+
+Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Called with windows (N, H, W, 3) uint8; returns boxes (N, A, 4) in input pixels and scores (N, A, K)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a picture, in whole pixels; the last ones of a row or column reach to the picture's edge."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def cut(self, image: Image.Image) -> Image.Image:
+        if (self.left, self.top, self.width, self.height) == (0, 0, *image.size):
+            return image
+        return image.crop((self.left, self.top, self.left + self.width, self.top + self.height))
+
+
+def windows_of(width_px: int, height_px: int, tiling: Tiling | None) -> list[Window]:
+    """Return the windows of a picture: the whole of it, or tiles that overlap by at least what the tiling says."""
+    if tiling is None or max(width_px, height_px) <= tiling.side_px:
+        return [Window(0, 0, width_px, height_px)]
+    return [
+        Window(left, top, min(tiling.side_px, width_px), min(tiling.side_px, height_px))
+        for top in _starts(height_px, tiling)
+        for left in _starts(width_px, tiling)
+    ]
+
+
+def _starts(length_px: int, tiling: Tiling) -> list[int]:
+    """Return where tiles begin along one side, spread evenly so that none is mostly a repetition of another."""
+    rest = length_px - tiling.side_px
+    if rest <= 0:
+        return [0]
+    n_steps = -(-rest // max(1, tiling.side_px - tiling.overlap_px))
+    return [round(rest * step / n_steps) for step in range(n_steps + 1)]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a window lies in the network's input: input = original * scale + offset, for x and y."""
+
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    def to_input(self, boxes: np.ndarray) -> np.ndarray:
+        return (boxes * np.array(self.scale * 2) + np.array(self.offset * 2)).astype(np.float32)
+
+    def to_original(self, boxes: np.ndarray) -> np.ndarray:
+        return (boxes.astype(np.float64) - np.array(self.offset * 2)) / np.array(self.scale * 2)
+
+
+def frame_of(width_px: int, height_px: int, preprocessing: Preprocessing) -> Frame:
+    """Return where a picture of a size lies in the network's input."""
+    if preprocessing.resize == "stretch":
+        return Frame((preprocessing.width_px / width_px, preprocessing.height_px / height_px), (0.0, 0.0))
+    left, top, width, height = letterbox_box(width_px, height_px, preprocessing)
+    return Frame((width / width_px, height / height_px), (left, top))
+
+
+@dataclass(frozen=True)
+class Finds:
+    """Boxes (N, 4), their scores (N,) and the indices of their classes (N,), the best first."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def only(self, keep: np.ndarray) -> "Finds":
+        return Finds(self.boxes[keep], self.scores[keep], self.labels[keep])
+
+
+def find(image: Image.Image, manifest: BundleManifest, run: Run) -> tuple[PredictedShape, ...]:
+    """Return what a detector finds on a picture, the best first, in the picture's own pixels.
+
+    Everything above the rule's floor is returned; which finds count is a matter of the threshold.
+    """
+    rule = manifest.finds or FindRule()
+    windows = windows_of(*image.size, manifest.tiling)
+    pixels = np.stack([to_pixels(window.cut(image), manifest.preprocessing) for window in windows])
+    boxes, scores = run(pixels)
+    found = [
+        _in_window(boxes[index], scores[index], window, manifest.preprocessing, rule)
+        for index, window in enumerate(windows)
+    ]
+    return as_shapes(merge(found, windows, image.size, rule), *image.size)
+
+
+def _in_window(
+    boxes: np.ndarray, scores: np.ndarray, window: Window, preprocessing: Preprocessing, rule: FindRule
+) -> Finds:
+    """Return one window's finds in the window's own pixels, cut at its edges."""
+    finds = select(boxes, scores, rule)
+    own = frame_of(window.width, window.height, preprocessing).to_original(finds.boxes)
+    limits = np.array([window.width, window.height] * 2)
+    own = np.clip(own, 0, limits)
+    return Finds(own, finds.scores, finds.labels).only((own[:, 2:] - own[:, :2]).min(axis=1, initial=np.inf) > 0)
+
+
+def select(boxes: np.ndarray, scores: np.ndarray, rule: FindRule) -> Finds:
+    """Return the finds of one window: above the floor, and of each class none twice.
+
+    Args:
+        boxes: (A, 4), input pixels.
+        scores: (A, K), in [0, 1].
+        rule: Floor, overlap and number.
+    """
+    points, labels = np.nonzero(scores >= rule.score_floor)
+    values = scores[points, labels]
+    # Stable, so that equal scores come in the same order on every machine.
+    order = np.argsort(-values, kind="stable")[: rule.max_candidates]
+    points, labels, values = points[order], labels[order], values[order]
+    kept = suppress(boxes[points], labels, rule.max_overlap)[: rule.max_finds]
+    return Finds(boxes[points[kept]], values[kept].astype(np.float64), labels[kept])
+
+
+def suppress(boxes: np.ndarray, labels: np.ndarray, max_overlap: float) -> np.ndarray:
+    """Return the indices of boxes, the best first, that overlap no better one of their class by more than a limit.
+
+    Greedy non-maximum suppression. Boxes come in falling order of their scores; the limit is an intersection over
+    union in [0, 1].
+    """
+    if not len(boxes):
+        return np.zeros(0, dtype=np.int64)
+    overlaps = (pairwise_iou(boxes, boxes) > max_overlap) & (labels[:, None] == labels[None, :])
+    alive = np.ones(len(boxes), dtype=bool)
+    kept = []
+    for index in range(len(boxes)):
+        if alive[index]:
+            kept.append(index)
+            alive &= ~overlaps[index]
+    return np.array(kept, dtype=np.int64)
+
+
+def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the intersection over union (N, M) of boxes (N, 4) and (M, 4)."""
+    shared = _shared(first, second)
+    union = _area(first)[:, None] + _area(second)[None, :] - shared
+    return np.asarray(shared / np.maximum(union, 1e-12))
+
+
+def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return np.asarray(np.maximum(high - low, 0.0).prod(axis=2))
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(axis=1))
+
+
+# Seams
+
+
+def merge(found: Sequence[Finds], windows: Sequence[Window], size_px: tuple[int, int], rule: FindRule) -> Finds:
+    """Put the finds of all windows together, in the picture's pixels.
+
+    What the edge of a window cut is not reported in pieces: where another window saw the whole, the piece goes; where
+    none did, because the thing is larger than the overlap, its pieces become one box with the better score.
+    """
+    parts, cuts = [], []
+    for finds, window in zip(found, windows, strict=True):
+        parts.append(Finds(finds.boxes + np.array([window.left, window.top] * 2), finds.scores, finds.labels))
+        cuts.append(_cut_by(finds.boxes, window, size_px))
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    if len(windows) > 1 and len(boxes):
+        boxes, scores, labels = _joined(boxes, scores, labels, np.concatenate(cuts))
+    order = np.argsort(-scores, kind="stable")
+    whole = Finds(boxes[order], scores[order], labels[order])
+    return whole.only(suppress(whole.boxes, whole.labels, rule.max_overlap)[: rule.max_finds])
+
+
+def _cut_by(boxes: np.ndarray, window: Window, size_px: tuple[int, int]) -> np.ndarray:
+    """Return (N, 4) bool: the box touches this edge of its window, and the picture goes on behind it."""
+    slack = _SEAM_SLACK * max(window.width, window.height)
+    goes_on = np.array(
+        [
+            window.left > 0,
+            window.top > 0,
+            window.left + window.width < size_px[0],
+            window.top + window.height < size_px[1],
+        ]
+    )
+    touches = np.concatenate(
+        [boxes[:, :2] <= slack, boxes[:, 2:] >= np.array([window.width, window.height]) - slack], 1
+    )
+    return np.asarray(touches & goes_on)
+
+
+def _joined(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, cuts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Join pieces across seams until nothing joins any more, then drop pieces of what is there as a whole."""
+    boxes, scores, cuts = boxes.copy(), scores.copy(), cuts.copy()
+    alive = np.ones(len(boxes), dtype=bool)
+    for first in np.argsort(-scores, kind="stable"):
+        if not alive[first]:
+            continue
+        while True:
+            others = np.flatnonzero(alive & (labels == labels[first]) & (np.arange(len(boxes)) != first))
+            mates = [other for other in others if _belong(boxes, cuts, int(first), int(other))]
+            if not mates:
+                break
+            for mate in mates:
+                _absorb(boxes, cuts, int(first), int(mate))
+                scores[first] = max(scores[first], scores[mate])
+                alive[mate] = False
+    return boxes[alive], scores[alive], labels[alive]
+
+
+def _belong(boxes: np.ndarray, cuts: np.ndarray, first: int, other: int) -> bool:
+    """Tell whether two finds of a class are pieces of one thing, or one a piece of the other."""
+    if not (cuts[first].any() or cuts[other].any()):
+        return False
+    pair = boxes[[first, other]]
+    shared = float(_shared(pair[:1], pair[1:])[0, 0])
+    if shared / max(1e-12, float(_area(pair).min())) >= _SAME_PART:
+        smaller = first if _area(pair)[0] <= _area(pair)[1] else other
+        return bool(cuts[smaller].any())
+    for axis in (0, 1):
+        # One is cut at its far edge, the other at its near edge, and they meet: two halves.
+        opposite = (cuts[first, axis + 2] and cuts[other, axis]) or (cuts[first, axis] and cuts[other, axis + 2])
+        across = 1 - axis
+        common = min(pair[:, across + 2]) - max(pair[:, across])
+        extent = max(pair[:, across + 2]) - min(pair[:, across])
+        meets = min(pair[:, axis + 2]) >= max(pair[:, axis])
+        if opposite and meets and common >= _SAME_SIDE * extent:
+            return True
+    return False
+
+
+def _absorb(boxes: np.ndarray, cuts: np.ndarray, first: int, other: int) -> None:
+    """Make `first` the box around both; an edge that lies further in than the other's is no edge of the whole."""
+    low = boxes[other, :2] < boxes[first, :2]
+    high = boxes[other, 2:] > boxes[first, 2:]
+    outer = np.concatenate([low, high])
+    cuts[first] = np.where(outer, cuts[other], cuts[first])
+    boxes[first] = np.where(outer, boxes[other], boxes[first])
+
+
+def as_shapes(finds: Finds, width_px: int, height_px: int) -> tuple[PredictedShape, ...]:
+    """Return finds as values; what has no area inside the picture is left out."""
+    limits = np.array([width_px, height_px] * 2)
+    shapes = []
+    for box, score, label in zip(np.clip(finds.boxes, 0, limits), finds.scores, finds.labels, strict=True):
+        xmin, ymin, xmax, ymax = (round(float(value), 2) for value in box)
+        if xmin < xmax and ymin < ymax:
+            own = Box(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+            shapes.append(PredictedShape(category_index=int(label), score=float(min(1.0, score)), box=own))
+    return tuple(shapes)
