@@ -28,7 +28,7 @@ def test_unfolded_head_says_the_same_on_raw_features():
     whitener = linear.Whitener(features)
     weight, bias = linear.solve(whitener.coordinates, truth, 3, 1e-2)
     raw = whitener.unfold(weight, bias).logits(features)
-    np.testing.assert_allclose(raw, whitener.coordinates @ weight + bias, atol=1e-8)
+    np.testing.assert_allclose(raw, whitener.coordinates @ weight + bias, atol=1e-5)
 
 
 def test_rotating_into_the_main_directions_keeps_all_distances():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from app.catalog import BackboneCard
 from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, Pooling, layout_of, map_names
@@ -52,7 +53,11 @@ def pool(maps: Tensor, pooling: Pooling) -> Tensor:
     """Return one number a channel (B, C) of maps (B, C, H', W')."""
     if pooling == "avg":
         return maps.mean((2, 3))
-    if pooling == "max":
-        return maps.amax((2, 3))
-    n_places = maps.shape[2] * maps.shape[3]
-    return torch.linalg.vector_norm(maps, dim=(2, 3)) / n_places**0.5
+    if pooling == "rms":
+        n_places = maps.shape[2] * maps.shape[3]
+        return torch.linalg.vector_norm(maps, dim=(2, 3)) / n_places**0.5
+    side = min(maps.shape[2:])
+    square = 4 if side >= 14 else 2 if side >= 4 else 1
+    # Smaller squares at the far edges, where the side is no multiple: no part of the picture is left out.
+    squares = avg_pool2d(maps, square, ceil_mode=True, count_include_pad=False)
+    return squares.amax((2, 3)) if pooling == "peak" else squares.amin((2, 3))

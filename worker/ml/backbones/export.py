@@ -18,7 +18,7 @@ INPUT_NAME = "image"
 FEATURES_NAME = "features"
 OPSET = 17
 # Raise when the exported graph changes: kept graphs and kept features of the old one are not used any more.
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.catalog import BackboneCard
 
-Pooling = Literal["avg", "max", "rms"]
+Pooling = Literal["avg", "rms", "peak", "dip"]
 LAST_MAP = "map_last"
 
 
@@ -30,9 +30,10 @@ class FeaturePart:
 class FeatureLayout:
     """The parts of a feature vector, in order, without gaps.
 
-    Averages say how much of a pattern there is, maxima whether it is there at all: a scratch of a few pixels vanishes
-    in an average, and root mean squares how unevenly it is spread: the texture. Early blocks see edges, late ones
-    objects; a linear head takes what it needs.
+    Averages say how much of a pattern there is, root mean squares how unevenly it is spread: the texture. Peaks and
+    dips say whether it is, or is missing, anywhere at all: a scratch of a few pixels vanishes in an average. They are
+    taken over averages of small squares, since the single largest value of a map is mostly noise. Early blocks see
+    edges, late ones objects; a head takes what it needs.
     """
 
     parts: tuple[FeaturePart, ...]
@@ -52,8 +53,8 @@ def map_names(card: BackboneCard) -> tuple[str, ...]:
 
 
 def layout_of(card: BackboneCard) -> FeatureLayout:
-    """Return the layout of a backbone: averages, maxima and root mean squares of all maps, average of the last one."""
-    poolings: tuple[Pooling, ...] = ("avg", "max", "rms")
+    """Return the layout of a backbone: every pooling of all maps, and the average of the last one."""
+    poolings: tuple[Pooling, ...] = ("avg", "rms", "peak", "dip")
     wanted: list[tuple[str, Pooling, int]] = [
         (name, pooling, one.channels)
         for pooling in poolings

@@ -1,10 +1,11 @@
-"""Composing a classifier's graph: views, backbone, mean over views, linear head, softmax, and class activation.
+"""Composing a classifier's graph: views, backbone, mean over views, head, softmax, and class activation.
 
 The z-score and the temperature are folded into the head's weights. B is the batch size, V the number of views, D the
 length of the features, K the number of classes, G the side of the heat map.
 
 Source of the heat map: class activation mapping, Zhou et al., CVPR 2016, arXiv:1512.04150, here summed over all maps
-whose averages and root mean squares the head reads; what the maxima contribute has no extent and is left out.
+whose averages and root mean squares the linear head reads. What peaks, dips and the kernel part contribute has no
+extent and is left out.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from app.catalog import View
 from worker.ml.backbones.export import FEATURES_NAME, INPUT_NAME, ExportedBackbone
 from worker.ml.backbones.layout import FeaturePart, map_names
+from worker.ml.heads.kernel import Head, KernelPart
 from worker.ml.heads.linear import LinearHead
 
 _PREFIX = "kizu/"
@@ -78,7 +80,7 @@ class _Graph:
 def compose(
     backbone: ExportedBackbone,
     views: Sequence[View],
-    head: LinearHead,
+    head: Head,
     feature_mean: np.ndarray,
     path: Path,
 ) -> None:
@@ -97,8 +99,8 @@ def compose(
     before = list(graph.nodes)
     graph.nodes = []
     _add_scores(graph, backbone, views, head)
-    _add_heat(graph, backbone, views, head, feature_mean)
-    k = len(head.bias)
+    _add_heat(graph, backbone, views, head.linear, feature_mean)
+    k = len(head.linear.bias)
     side = heat_side(backbone)
     outputs = [
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", backbone.layout.dim]),
@@ -142,20 +144,32 @@ def _rename(names: "onnx.NodeProto", old: str, new: str) -> None:
             names[index] = new
 
 
-def _add_scores(graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead) -> None:
+def _add_scores(graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: Head) -> None:
     shape = graph.constant([len(views), -1, backbone.layout.dim])
     by_view = graph.add("Reshape", f"{_PREFIX}view_features", shape)
     graph.add("ReduceMean", by_view, name="features", axes=[0], keepdims=0)
-    weight, bias = graph.constant(head.weight.astype(np.float32)), graph.constant(head.bias.astype(np.float32))
-    logits = graph.add("Gemm", "features", weight, bias)
+    logits = graph.add("Gemm", "features", graph.constant(head.linear.weight), graph.constant(head.linear.bias))
+    if head.kernel is not None:
+        logits = graph.add("Add", logits, _kernel_logits(graph, head.kernel))
     graph.add("Softmax", logits, name="scores", axis=1)
+
+
+def _kernel_logits(graph: _Graph, part: KernelPart) -> str:
+    """Add `exp(-gamma * |x - centre|^2) @ weight`, the square written out: no tensor of (B, S, P) is made."""
+    points = graph.add("Gemm", "features", graph.constant(part.directions), graph.constant(part.offset))
+    own = graph.add("ReduceSumSquare", points, axes=[1], keepdims=1)
+    theirs = graph.constant(np.einsum("ij,ij->i", part.centres, part.centres)[None])
+    both = graph.add("MatMul", points, graph.constant(-2.0 * part.centres.T))
+    distance = graph.add("Relu", graph.add("Add", graph.add("Add", both, own), theirs))
+    near = graph.add("Exp", graph.add("Mul", distance, graph.constant(np.array(-part.gamma))))
+    return graph.add("MatMul", near, graph.constant(part.weight))
 
 
 def _add_heat(
     graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead, feature_mean: np.ndarray
 ) -> None:
     side = heat_side(backbone)
-    parts = [part for part in backbone.layout.parts if part.pooling != "max"]
+    parts = [part for part in backbone.layout.parts if part.pooling in ("avg", "rms")]
     layers = [
         _shrunk(graph, _activation(graph, backbone, part, head, feature_mean), _map_side(backbone, part), side)
         for part in parts

@@ -23,6 +23,7 @@ _MAX_DIRECTIONS = 700
 _MAX_FOR_DIRECTIONS = 2000
 _ROWS_AT_ONCE = 4096
 _NEVER = -20.0
+N_FOLDS = 5
 _TEMPERATURES = np.geomspace(0.2, 10.0, 161)
 
 OnStep = Callable[[], None]
@@ -72,23 +73,39 @@ class Whitener:
         return self._sampled_z.shape[0] >= self._sampled_z.shape[1]
 
     @cached_property
-    def basis(self) -> np.ndarray:
+    def _basis(self) -> np.ndarray:
         """Orthonormal directions (D, P); made only where new images have to be transformed."""
+        return self._along(np.eye(len(self._values)))
+
+    def _along(self, weight: np.ndarray) -> np.ndarray:
+        """Return the directions times `weight` (P, K), as (D, K), without making the directions themselves."""
         if self._is_tall:
-            return self._vectors
-        return np.asarray(self._sampled_z.T @ (self._vectors / np.sqrt(self._values)))
+            return np.asarray(self._vectors @ weight)
+        in_images = self._vectors @ (weight / np.sqrt(self._values)[:, None])
+        return np.asarray(self._sampled_z.T @ in_images.astype(np.float32), dtype=np.float64)
 
     def _z(self, x: np.ndarray) -> np.ndarray:
-        return (x.astype(np.float64) - self.mean) * (np.sqrt(_REFERENCE_DIM / x.shape[1]) / self.scale)
+        """Return scaled z-scores as float32: they are of size one, and the products over them are half the work."""
+        scaled = x.astype(np.float32) - self.mean.astype(np.float32)
+        scaled *= (np.sqrt(_REFERENCE_DIM / x.shape[1]) / self.scale).astype(np.float32)
+        return scaled
 
     def transform(self, features: np.ndarray) -> np.ndarray:
         """Return coordinates (N, P) of features (N, D), a few thousand images at a time."""
         starts = range(0, max(len(features), 1), _ROWS_AT_ONCE)
-        return np.concatenate([self._z(features[start : start + _ROWS_AT_ONCE]) @ self.basis for start in starts])
+        basis = self._basis.astype(np.float32)
+        rows = [self._z(features[start : start + _ROWS_AT_ONCE]) @ basis for start in starts]
+        return np.concatenate(rows).astype(np.float64)
+
+    def projection(self, n_directions: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (D, P) and (P,): `features @ first + second` are the first P coordinates, P at most `n_directions`."""
+        first = self._along(np.eye(len(self._values), min(n_directions, len(self._values))))
+        on_raw = first * (np.sqrt(_REFERENCE_DIM / len(self.mean)) / self.scale)[:, None]
+        return on_raw, -self.mean @ on_raw
 
     def unfold(self, weight: np.ndarray, bias: np.ndarray) -> LinearHead:
         """Turn weights (P, K) on these coordinates into a head on raw features (D, K)."""
-        on_z = self.basis @ weight * (np.sqrt(_REFERENCE_DIM / len(self.mean)) / self.scale)[:, None]
+        on_z = self._along(weight) * (np.sqrt(_REFERENCE_DIM / len(self.mean)) / self.scale)[:, None]
         return LinearHead(on_z, bias - self.mean @ on_z)
 
 
@@ -98,14 +115,18 @@ def _main_directions(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     M is N, or D where that is not larger; the other side's vectors follow from these.
     """
     from scipy.linalg import eigh
+    from scipy.linalg.blas import ssyrk
 
     n, d = z.shape
-    gram = z.T @ z if n >= d else z @ z.T
+    # One triangle of the product is enough; the transposed view is what the routine takes without a copy.
+    gram = ssyrk(1.0, z.T, trans=0 if n >= d else 1, lower=True)
     first = max(0, len(gram) - _MAX_DIRECTIONS)
-    values, vectors = eigh(gram, subset_by_index=[first, len(gram) - 1], overwrite_a=True, check_finite=False)
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    share = np.cumsum(values) / max(float(np.einsum("ij,ij->", z, z)), 1e-300)
-    n_real = int((values > 1e-9 * max(values[0], 1e-300)).sum())
+    values, vectors = eigh(
+        gram, lower=True, subset_by_index=[first, len(gram) - 1], overwrite_a=True, check_finite=False
+    )
+    values, vectors = np.maximum(values[::-1].astype(np.float64), 0.0), vectors[:, ::-1].astype(np.float64)
+    share = np.cumsum(values) / max(float(np.einsum("ij,ij->", z, z, dtype=np.float64)), 1e-300)
+    n_real = int((values > 1e-6 * max(values[0], 1e-300)).sum())
     kept = max(1, min(int(np.searchsorted(share, _VARIANCE_KEPT)) + 1, n_real))
     return values[:kept], vectors[:, :kept]
 
@@ -132,7 +153,7 @@ def cross_validate(
     n_categories: int,
     *,
     seed: int,
-    n_folds: int = 5,
+    n_folds: int = N_FOLDS,
     strengths: Sequence[float] = STRENGTHS,
     on_step: OnStep = lambda: None,
 ) -> list[CrossValidation]:
@@ -183,10 +204,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
+def log_losses(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return each image's negative log-likelihood (N,) in nats."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth])
+
+
 def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean negative log-likelihood in nats."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth]))
+    return float(log_losses(logits, truth).mean())
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Fitting a classifier's head: its strength by cross-validation, then its temperature, then its default threshold."""
+"""Fitting a classifier's head: its strength and its kernel part by cross-validation, its temperature, its threshold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import numpy as np
 from app.contracts.bundle import DecisionRule
 from app.contracts.dataset import CategoryRef
 from app.inference.threshold import choose_rule
+from worker.ml.heads.kernel import Head, KernelFit, Stacked, can_fit
 from worker.ml.heads.linear import (
+    N_FOLDS,
     CrossValidation,
-    LinearHead,
     Whitener,
     cross_validate,
     fit,
@@ -38,13 +39,17 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head with everything that was chosen after it. `feature_mean` (D,) is that of the training images."""
+    """A head with everything that was chosen with it. `feature_mean` (D,) is that of the training images.
 
-    head: LinearHead
+    `stacked` is None where a kernel part was not tried: too few images, or too many.
+    """
+
+    head: Head
     temperature: float
     decision: DecisionRule
     cross_validation: list[CrossValidation]
     strength: float
+    stacked: Stacked | None
     feature_mean: np.ndarray
 
 
@@ -64,22 +69,41 @@ def fit_classifier(
         value = macro_auroc(train.truth, result.logits)
         reporter.point("cross_validated_auroc", float(np.log10(result.strength)), value)
     _report_learning_curve(whitener, train.truth, k, best.strength, seed=seed, reporter=reporter)
-    head = fit(whitener, train.truth, k, best.strength)
+    head, stacked = _with_kernel(whitener, train.truth, best, k, seed=seed, reporter=reporter)
+    held_out = stacked.logits if stacked and stacked.is_better else best.logits
     reporter.step(0.8, "Calibrating")
-    temperature, decision = _calibrate(head, dev, best, train.truth, categories)
+    temperature, decision = _calibrate(head, dev, held_out, train.truth, categories)
     mean = train.features.mean(axis=0, dtype=np.float64)
-    return Fitted(head, temperature, decision, results, best.strength, mean)
+    return Fitted(head, temperature, decision, results, best.strength, stacked, mean)
+
+
+def _with_kernel(
+    whitener: Whitener, truth: np.ndarray, best: CrossValidation, n_categories: int, *, seed: int, reporter: Reporter
+) -> tuple[Head, Stacked | None]:
+    """Fit the linear head on all images, and a kernel part beside it where held-out answers gain by one."""
+    linear = fit(whitener, truth, n_categories, best.strength)
+    if not can_fit(len(truth), n_categories):
+        return Head(linear), None
+    kernel = KernelFit(whitener, truth, n_categories)
+    folds = stratified_folds(truth, N_FOLDS, seed)
+    stacked = kernel.stack(best, folds, on_step=lambda: reporter.step(0.7))
+    says = f"lowers the cross-validated log-loss by {stacked.gain:.4f} (standard error {stacked.gain_error:.4f})"
+    if not stacked.is_better:
+        reporter.log(f"No kernel part: it {says}.")
+        return Head(linear), stacked
+    reporter.log(f"A kernel part {says} and is used.")
+    return kernel.head(linear, stacked.mixture), stacked
 
 
 def _calibrate(
-    head: LinearHead, dev: Labelled, best: CrossValidation, train_truth: np.ndarray, categories: Sequence[CategoryRef]
+    head: Head, dev: Labelled, held_out: np.ndarray, train_truth: np.ndarray, categories: Sequence[CategoryRef]
 ) -> tuple[float, DecisionRule]:
     counts = np.bincount(dev.truth)
     counts = counts[counts > 0]
     if len(dev.truth) >= _MIN_DEV and len(counts) > 1 and counts.min() >= _MIN_DEV_EACH:
         logits, truth, measured_on = head.logits(dev.features), dev.truth, "the dev images"
     else:
-        logits, truth, measured_on = best.logits, train_truth, _OUT_OF_FOLD
+        logits, truth, measured_on = held_out, train_truth, _OUT_OF_FOLD
     temperature = fit_temperature(logits, truth)
     return temperature, choose_rule(truth, softmax(logits / temperature), categories, measured_on=measured_on)
 
@@ -88,7 +112,7 @@ def _report_learning_curve(
     whitener: Whitener, truth: np.ndarray, n_categories: int, strength: float, *, seed: int, reporter: Reporter
 ) -> None:
     """Say how the score on one fold grows with labels from the others: does labelling more still pay?"""
-    folds = stratified_folds(truth, 5, seed)
+    folds = stratified_folds(truth, N_FOLDS, seed)
     if len(folds) < 3 or len(truth) < _MIN_FOR_CURVE:
         return
     held_out = folds[0]

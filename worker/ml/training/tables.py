@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.contracts.jobs import Comparison
+from worker.ml.heads.kernel import Stacked
 from worker.ml.training.fitting import Fitted
 
 _KEYS = {"backbone": "backbones", "symmetry": "symmetries"}
@@ -11,7 +12,11 @@ _KEYS = {"backbone": "backbones", "symmetry": "symmetries"}
 
 def tables_of(comparisons: Sequence[Comparison], fitted: Fitted) -> dict[str, Any]:
     """Return one table for each choice that was measured."""
-    return {**{_KEYS[table.what]: _choice(table) for table in comparisons}, "regularisation": _strengths(fitted)}
+    tables = {_KEYS[table.what]: _choice(table) for table in comparisons}
+    tables["regularisation"] = _strengths(fitted)
+    if fitted.stacked is not None:
+        tables["heads"] = _heads(fitted, fitted.stacked)
+    return tables
 
 
 def _choice(table: Comparison) -> dict[str, Any]:
@@ -41,3 +46,16 @@ def _strengths(fitted: Fitted) -> dict[str, Any]:
         for result in fitted.cross_validation
     ]
     return {"note": "The lowest cross-validated log-loss after calibration wins; smaller is simpler.", "rows": rows}
+
+
+def _heads(fitted: Fitted, stacked: Stacked) -> dict[str, Any]:
+    linear = min(result.log_loss for result in fitted.cross_validation)
+    rows = [
+        {"name": "Linear", "log_loss": linear, "is_chosen": not stacked.is_better},
+        {"name": "Linear and kernel", "log_loss": linear - stacked.gain, "is_chosen": stacked.is_better},
+    ]
+    note = (
+        f"The kernel part is added where it lowers the cross-validated log-loss by more than a standard error "
+        f"({stacked.gain_error:.4f})."
+    )
+    return {"note": note, "rows": rows}
