@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from app.accounts.permissions import Action, Actor
+from app.contracts.dataset import DatasetItem
 from app.contracts.tasks import Split
 from app.datasets import service as dataset_service
 from app.db.tables import DatasetVersion
@@ -67,7 +68,20 @@ class SnapshotItem(_Wire):
     image_id: int
     sha256: str
     split: str
-    class_id: int
+    class_id: int | None = Field(description="The class of an image that carries one; null with shapes")
+    class_ids: list[int] = Field(description="The classes that it holds; empty where there is nothing to label")
+    shapes: int = Field(description="How many boxes, polygons and masks it carries")
+
+    @classmethod
+    def of(cls, item: DatasetItem, *, has_shapes: bool) -> "SnapshotItem":
+        return cls(
+            image_id=item.image_id,
+            sha256=item.sha256,
+            split=str(item.split),
+            class_id=None if has_shapes else item.category_id,
+            class_ids=sorted({annotation.category_id for annotation in item.annotations}),
+            shapes=len(item.annotations) if has_shapes else 0,
+        )
 
 
 class SnapshotDetails(Snapshot):
@@ -134,14 +148,10 @@ def freeze(
 def snapshot_metadata(
     actor: Annotated[Actor, Depends(api_actor(Action.VIEW))], session: SessionDep, project_id: int, version: int
 ) -> SnapshotDetailsAnswer:
-    """Return what a snapshot holds: classes, counts, and each image's split and class."""
+    """Return what a snapshot holds: classes, counts, and each image's split and classes."""
     found = dataset_service.get_version(session, actor=actor, project_id=project_id, number=version)
     dataset = dataset_service.load_items(found)
-    items = [
-        SnapshotItem(image_id=item.image_id, sha256=item.sha256, split=item.split, class_id=item.category_id)
-        for item in dataset.items
-        if item.split is not None and item.category_id is not None
-    ]
+    items = [SnapshotItem.of(item, has_shapes=dataset.task.has_shapes) for item in dataset.items]
     return SnapshotDetailsAnswer(
         data=SnapshotDetails(
             **Snapshot.of(found).model_dump(),

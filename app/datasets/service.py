@@ -8,11 +8,12 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
+from app.annotations.shapes import annotations_of, parse_shape_classes
 from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
 from app.contracts.tasks import Split, TaskType
-from app.core.errors import Invalid, NotFound
-from app.datasets import splits
-from app.db.tables import Category, DatasetVersion, Image, Project
+from app.core.errors import NotFound
+from app.datasets import readiness, splits
+from app.db.tables import DatasetVersion, Image, Project
 from app.projects import service as project_service
 from app.storage import keys
 from app.storage.current import blobs
@@ -29,13 +30,8 @@ _ITEM_COLUMNS = (
     Image.split,
     Image.is_labelled,
     Image.category_id,
+    Image.shape_classes,
 )
-
-
-class DatasetNotReady(Invalid):
-    """Too few labelled images to train on; the sentence says what is missing."""
-
-    code, title = "dataset_not_ready", "Not enough labelled images"
 
 
 def auto_split(
@@ -49,6 +45,8 @@ def auto_split(
 ) -> dict[Split, int]:
     """Spread the labelled images over train, dev and test, in each class alike; return how many each split got.
 
+    Abnormal images of an anomaly project go to dev and test alone: nothing is fitted on them.
+
     Args:
         percentages: Shares that sum to 100; None means 70, 15 and 15.
         select_option: `without-split` leaves every image where it is that has a split; `all-labeled` draws anew.
@@ -59,16 +57,33 @@ def auto_split(
         PermissionDenied: The actor may not edit it.
         Invalid: The percentages are not acceptable.
     """
-    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
     percentages = dict(percentages or splits.DEFAULT_PERCENTAGES)
     splits.check_percentages(percentages)
-    rows = _labelled_rows(session, project_id)
+    rows = _labelled_rows(session, project)
     redraw = select_option == "all-labeled"
-    chosen = _assigned(rows, percentages=percentages, seed=seed, redraw=redraw)
+    chosen = _assigned(rows, percentages=percentages, seed=seed, redraw=redraw, held_out=_held_out(session, project))
     _store_splits(session, chosen, before={row.id: row.split for row in rows})
     counts = dict.fromkeys(Split, 0)
     for split in chosen.values():
         counts[split] += 1
+    return counts
+
+
+def plan_split(
+    session: Session, *, project: Project, percentages: Mapping[Split, int], redraw: bool
+) -> dict[int, dict[Split, int]]:
+    """Return how many images of each class each split would hold after `auto_split`.
+
+    An image with several classes counts for each. The caller has checked the permission and the percentages.
+    """
+    rows = _labelled_rows(session, project)
+    held_out = _held_out(session, project)
+    chosen = _assigned(rows, percentages=percentages, seed=splits.DEFAULT_SEED, redraw=redraw, held_out=held_out)
+    counts: dict[int, dict[Split, int]] = {}
+    for row in rows:
+        for category_id in _classes_of(row):
+            counts.setdefault(category_id, dict.fromkeys(Split, 0))[chosen.get(row.id) or Split(row.split)] += 1
     return counts
 
 
@@ -81,25 +96,34 @@ def freeze(
     since an earlier version, that version is returned.
 
     Raises:
-        DatasetNotReady: There are fewer than two classes, some class has fewer than `min_per_category` labelled
-            images, or none of them is in train.
+        DatasetNotReady: Classes are missing, a class has fewer than `min_per_category` labelled images (an anomaly
+            project fewer than `readiness.MIN_NORMAL` good ones, and needs no others), or none of them is in train.
     """
     # On PostgreSQL two freezings at once would want the same number.
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    task = TaskType(project.task)
     categories = project_service.list_categories(session, project.id)
-    rows = _labelled_rows(session, project.id)
-    _check_enough(categories, rows, min_per_category)
-    chosen = _assigned(rows, percentages=splits.DEFAULT_PERCENTAGES, seed=splits.DEFAULT_SEED, redraw=False)
-    _check_trainable(categories, rows, chosen)
+    rows = _labelled_rows(session, project)
+    readiness.check_enough(task, categories, map(_classes_of, rows), min_per_category)
+    chosen = _assigned(
+        rows,
+        percentages=splits.DEFAULT_PERCENTAGES,
+        seed=splits.DEFAULT_SEED,
+        redraw=False,
+        held_out=_held_out(session, project),
+    )
+    trained = [_classes_of(row) for row in rows if chosen.get(row.id, row.split) == Split.TRAIN]
+    readiness.check_trainable(task, categories, trained)
     _store_splits(session, chosen, before={})
+    labels = _annotations(session, rows)
     dataset = Dataset(
-        task=TaskType(project.task),
+        task=task,
         categories=tuple(
             CategoryRef(id=category.id, name=category.name, color=category.color, is_good=category.is_good)
             for category in categories
         ),
-        items=tuple(_item(row, chosen.get(row.id, row.split)) for row in rows),
-        unlabelled=tuple(_item(row, None) for row in _unlabelled_rows(session, project.id)),
+        items=tuple(_item(row, chosen.get(row.id, row.split), labels[row.id]) for row in rows),
+        unlabelled=tuple(_item(row, None, ()) for row in _unlabelled_rows(session, project)),
     )
     content_hash = dataset.content_hash()
     return _find_same(session, project.id, dataset, content_hash) or _store_version(
@@ -158,32 +182,63 @@ def title(version: DatasetVersion) -> str:
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _labelled_rows(session: Session, project_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Return the labelled images, by id. Those that carry no class (nothing to label) teach a classifier nothing."""
-    query = select(*_ITEM_COLUMNS).where(
-        Image.project_id == project_id, Image.is_labelled.is_(True), Image.category_id.is_not(None)
-    )
+def _labelled_rows(session: Session, project: Project) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Return the labelled images, by id. Without a class they teach a classifier nothing, but a detector much."""
+    query = select(*_ITEM_COLUMNS).where(Image.project_id == project.id, Image.is_labelled.is_(True))
+    if not TaskType(project.task).has_shapes:
+        query = query.where(Image.category_id.is_not(None))
     return session.execute(query.order_by(Image.id)).all()
 
 
-def _unlabelled_rows(session: Session, project_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
-    query = select(*_ITEM_COLUMNS).where(Image.project_id == project_id, Image.category_id.is_(None))
-    return session.execute(query.order_by(Image.id)).all()
+def _unlabelled_rows(session: Session, project: Project) -> Sequence[Row[*tuple[Any, ...]]]:
+    has_shapes = TaskType(project.task).has_shapes
+    is_open = Image.is_labelled.is_(False) if has_shapes else Image.category_id.is_(None)
+    return session.execute(
+        select(*_ITEM_COLUMNS).where(Image.project_id == project.id, is_open).order_by(Image.id)
+    ).all()
+
+
+def _classes_of(row: Row[*tuple[Any, ...]]) -> frozenset[int]:
+    return parse_shape_classes(row.shape_classes) if row.category_id is None else frozenset({row.category_id})
+
+
+def _annotations(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> dict[int, tuple[AnnotationValue, ...]]:
+    """Return what was said of each image: its class, or its shapes."""
+    found: dict[int, tuple[AnnotationValue, ...]] = {
+        row.id: () if row.category_id is None else (AnnotationValue(category_id=row.category_id),) for row in rows
+    }
+    with_shapes = [row.id for row in rows if parse_shape_classes(row.shape_classes)]
+    for start in range(0, len(with_shapes), IDS_PER_STATEMENT):
+        found |= annotations_of(session, with_shapes[start : start + IDS_PER_STATEMENT])
+    return found
+
+
+def _held_out(session: Session, project: Project) -> frozenset[int]:
+    """Return the classes that nothing is fitted on: an anomaly model learns from good images alone."""
+    if project.task != TaskType.ANOMALY:
+        return frozenset()
+    return frozenset(one.id for one in project_service.list_categories(session, project.id) if not one.is_good)
 
 
 def _assigned(
-    rows: Sequence[Row[*tuple[Any, ...]]], *, percentages: Mapping[Split, int], seed: int, redraw: bool
+    rows: Sequence[Row[*tuple[Any, ...]]],
+    *,
+    percentages: Mapping[Split, int],
+    seed: int,
+    redraw: bool,
+    held_out: frozenset[int],
 ) -> dict[int, Split]:
     """Return a split for each row that has none, or for every row when `redraw` is set."""
     existing: dict[int | None, dict[Split, int]] = {}
     candidates = []
     for row in rows:
+        candidate = splits.Candidate(row.id, row.sha256, _classes_of(row))
         if row.split is None or redraw:
-            candidates.append(splits.Candidate(row.id, row.sha256, row.category_id))
-        else:
-            counts = existing.setdefault(row.category_id, dict.fromkeys(Split, 0))
-            counts[Split(row.split)] += 1
-    return splits.assign(candidates, existing=existing, percentages=percentages, seed=seed)
+            candidates.append(candidate)
+            continue
+        for stratum in candidate.strata:
+            existing.setdefault(stratum, dict.fromkeys(Split, 0))[Split(row.split)] += 1
+    return splits.assign(candidates, existing=existing, percentages=percentages, seed=seed, held_out=held_out)
 
 
 def _store_splits(session: Session, chosen: Mapping[int, Split], *, before: Mapping[int, str | None]) -> None:
@@ -199,39 +254,9 @@ def _store_splits(session: Session, chosen: Mapping[int, Split], *, before: Mapp
             )
 
 
-def _check_enough(categories: Sequence[Category], rows: Sequence[Row[*tuple[Any, ...]]], min_per_category: int) -> None:
-    if len(categories) < 2:
-        raise DatasetNotReady("A classifier tells at least two classes apart. Add a second class and label its images.")
-    counts = dict.fromkeys((category.id for category in categories), 0)
-    for row in rows:
-        counts[row.category_id] += 1
-    few = [category for category in categories if counts[category.id] < min_per_category]
-    if few:
-        named = _named(f"“{category.name}” ({counts[category.id]})" for category in few)
-        raise DatasetNotReady(
-            f"Each class needs at least {min_per_category} labelled images. Too few: {named}. "
-            "Label more of them, or delete the class.",
-            counts={category.name: counts[category.id] for category in few},
-        )
-
-
-def _check_trainable(
-    categories: Sequence[Category], rows: Sequence[Row[*tuple[Any, ...]]], chosen: Mapping[int, Split]
-) -> None:
-    trained = {row.category_id for row in rows if chosen.get(row.id, row.split) == Split.TRAIN}
-    missing = [category for category in categories if category.id not in trained]
-    if missing:
-        named = _named(f"“{category.name}”" for category in missing)
-        raise DatasetNotReady(f"No image of {named} is in the train split. Move some there, or use Auto split.")
-
-
-def _named(names: Iterable[str], limit: int = 5) -> str:
-    all_names = list(names)
-    more = f" and {len(all_names) - limit} more" if len(all_names) > limit else ""
-    return ", ".join(all_names[:limit]) + more
-
-
-def _item(row: Row[*tuple[Any, ...]], split: Split | str | None) -> DatasetItem:
+def _item(
+    row: Row[*tuple[Any, ...]], split: Split | str | None, annotations: tuple[AnnotationValue, ...]
+) -> DatasetItem:
     return DatasetItem(
         image_id=row.id,
         sha256=row.sha256,
@@ -239,7 +264,7 @@ def _item(row: Row[*tuple[Any, ...]], split: Split | str | None) -> DatasetItem:
         width_px=row.width_px,
         height_px=row.height_px,
         split=None if split is None else Split(split),
-        annotations=() if row.category_id is None else (AnnotationValue(category_id=row.category_id),),
+        annotations=annotations,
     )
 
 
@@ -288,6 +313,6 @@ def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
     for item in dataset.items:
         assert item.split is not None
-        assert item.category_id is not None
-        counts[item.split.value][str(item.category_id)] += 1
+        for category_id in {annotation.category_id for annotation in item.annotations}:
+            counts[item.split.value][str(category_id)] += 1
     return counts

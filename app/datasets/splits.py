@@ -4,7 +4,7 @@ Pure functions; nothing here knows the database.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from app.contracts.tasks import Split
@@ -13,16 +13,26 @@ from app.core.errors import Invalid
 DEFAULT_PERCENTAGES: dict[Split, int] = {Split.TRAIN: 70, Split.DEV: 15, Split.TEST: 15}
 DEFAULT_SEED = 0
 
+NO_CLASS: frozenset[int | None] = frozenset({None})
+
 Counts = Mapping[Split, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image that is to be given a split. Its place in the draw follows from its content, not from its id."""
+    """An image that is to be given a split. Its place in the draw follows from its content, not from its id.
+
+    `category_ids` are the classes that it holds: one, several, or none where there is nothing to label.
+    """
 
     image_id: int
     sha256: str
-    category_id: int | None
+    category_ids: frozenset[int]
+
+    @property
+    def strata(self) -> frozenset[int | None]:
+        """The groups that it is counted in: its classes, or the one of the images without any."""
+        return self.category_ids or NO_CLASS
 
 
 def check_percentages(percentages: Mapping[Split, int]) -> None:
@@ -65,27 +75,61 @@ def assign(
     existing: Mapping[int | None, Counts],
     percentages: Mapping[Split, int],
     seed: int = DEFAULT_SEED,
+    held_out: Collection[int] = (),
 ) -> dict[int, Split]:
     """Return a split for each candidate, so that each class, with what it has already, comes nearest to its shares.
 
-    The same images and seed give the same splits in whatever order they come.
+    Images with several classes are drawn for the rarest of them, and counted for all: the rarest class has the least
+    choice. The same images and seed give the same splits in whatever order they come.
 
     Args:
-        existing: For each class, how many images have which split already. They stay where they are.
+        existing: For each class (None: no class), how many images have which split already. They stay where they are.
+        held_out: Classes that nothing is fitted on: their share of train goes to dev and test.
+
+    Source: Sechidis, Tsoumakas, Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011, algorithm 1; the
+    order of the classes is that at the start, and within a class by the draw.
     """
-    by_category: dict[int | None, list[Candidate]] = {}
+    holders: dict[int | None, list[Candidate]] = {}
     for candidate in candidates:
-        by_category.setdefault(candidate.category_id, []).append(candidate)
+        for stratum in candidate.strata:
+            holders.setdefault(stratum, []).append(candidate)
+    counts = {stratum: {split: existing.get(stratum, {}).get(split, 0) for split in Split} for stratum in holders}
     splits: dict[int, Split] = {}
-    for category_id, members in by_category.items():
+    for stratum, members in sorted(holders.items(), key=_rarity):
         members.sort(key=lambda candidate: _place(candidate, seed))
-        counts = {split: existing.get(category_id, {}).get(split, 0) for split in Split}
-        wanted = targets(sum(counts.values()) + len(members), percentages)
+        is_held_out = stratum in held_out
+        shares = _without_train(percentages) if is_held_out else percentages
+        # What rarer classes have drawn already is counted, but is not to be drawn again.
+        n_open = sum(candidate.image_id not in splits for candidate in members)
+        wanted = _wanted(sum(counts[stratum].values()) + n_open, shares, is_held_out=is_held_out)
         for candidate in members:
-            split = Split.TRAIN if not counts[Split.TRAIN] else _neediest(counts, wanted)
-            counts[split] += 1
+            if candidate.image_id in splits:
+                continue
+            must_train = not is_held_out and not counts[stratum][Split.TRAIN]
+            split = Split.TRAIN if must_train else _neediest(counts[stratum], wanted)
             splits[candidate.image_id] = split
+            for each in candidate.strata:
+                counts[each][split] += 1
     return splits
+
+
+def _rarity(item: tuple[int | None, list[Candidate]]) -> tuple[int, bool, int]:
+    stratum, members = item
+    return len(members), stratum is None, stratum or 0
+
+
+def _without_train(percentages: Mapping[Split, int]) -> dict[Split, int]:
+    """Return the shares of dev and test alone, in their proportion; all of it in dev where neither has one."""
+    rest = 100 - percentages.get(Split.TRAIN, 0)
+    dev = round(100 * percentages.get(Split.DEV, 0) / rest) if rest else 100
+    return {Split.TRAIN: 0, Split.DEV: dev, Split.TEST: 100 - dev}
+
+
+def _wanted(total: int, shares: Mapping[Split, int], *, is_held_out: bool) -> dict[Split, int]:
+    if not is_held_out:
+        return targets(total, shares)
+    dev = -(-total * shares[Split.DEV] // 100)  # rounded up: the threshold comes first
+    return {Split.TRAIN: 0, Split.DEV: dev, Split.TEST: total - dev}
 
 
 def _neediest(counts: Counts, wanted: Counts) -> Split:

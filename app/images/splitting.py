@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
-from app.contracts.tasks import Split
+from app.contracts.tasks import Split, TaskType
 from app.datasets import service as dataset_service
 from app.datasets import splits
 from app.db.tables import Image
@@ -38,15 +38,17 @@ def preview(
     redraw: Annotated[bool, Query()] = False,
 ) -> Response:
     """Answer how many images of each class would be where."""
-    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
     shares = {Split.TRAIN: train, Split.DEV: dev, Split.TEST: test}
     splits.check_percentages(shares)
-    before = _labelled_counts(session, project_id)
-    after = planned(before, shares, redraw=redraw)
+    if project.task == TaskType.CLASSIFICATION:
+        after = planned(_labelled_counts(session, project_id), shares, redraw=redraw)
+    else:  # which images are drawn decides how many of each class are: they hold several, or are kept out of train
+        after = dataset_service.plan_split(session, project=project, percentages=shares, redraw=redraw)
     rows = [
-        (category, after[category.id], sum(before[category.id].values()))
+        (category, after[category.id], sum(after[category.id].values()))
         for category in project_service.list_categories(session, project_id)
-        if category.id in before
+        if category.id in after
     ]
     return render(request, "partials/images/_split_preview.html", rows=rows, splits=list(Split))
 
@@ -83,7 +85,7 @@ def planned(before: ClassCounts, shares: dict[Split, int], *, redraw: bool) -> d
         kept = dict.fromkeys(Split, 0) if redraw else {split: counts.get(split.value, 0) for split in Split}
         n_open = sum(counts.values()) - sum(kept.values())
         drawn = splits.assign(
-            (splits.Candidate(number, "", category_id) for number in range(n_open)),
+            (splits.Candidate(number, "", frozenset({category_id})) for number in range(n_open)),
             existing={category_id: kept},
             percentages=shares,
         )

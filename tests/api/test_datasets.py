@@ -6,9 +6,12 @@ from sqlalchemy import func, select
 
 from app.accounts.permissions import Actor, Role
 from app.annotations import service as annotation_service
-from app.contracts.tasks import Split
+from app.annotations import shapes as shape_service
+from app.contracts.dataset import AnnotationValue
+from app.contracts.shapes import Box
+from app.contracts.tasks import Split, TaskType
 from app.datasets import service as dataset_service
-from app.datasets.service import DatasetNotReady
+from app.datasets.readiness import DatasetNotReady
 from app.db.session import transaction
 from app.db.tables import DatasetVersion, Image, Project
 from app.images import service as image_service
@@ -161,3 +164,106 @@ def test_only_who_may_edit_splits_and_freezes(program: TestClient, owner: Actor,
     headers = {"apikey": factories.make_key(owner, role=role)}
     for path in ("autosplit", "dataset/snapshots"):
         assert program.post(f"/v1/projects/{project.id}/{path}", json={}, headers=headers).status_code == 403
+
+
+# --- shapes and anomalies --------------------------------------------------------------------------------------------
+
+
+def mark(owner: Actor, project: Project, image_ids: list[int], *class_ids: int) -> None:
+    """Put a box of each class on each image; without classes, say that there is nothing to label."""
+    shapes = [AnnotationValue(category_id=one, box=Box(xmin=1, ymin=2, xmax=30, ymax=40)) for one in class_ids]
+    with transaction() as session:
+        for image_id in image_ids:
+            shape_service.set_shapes(
+                session,
+                actor=owner,
+                project_id=project.id,
+                image_id=image_id,
+                annotations=shapes,
+                nothing_to_label=not shapes,
+            )
+
+
+def unsplit_rows(owner: Actor, project: Project, n: int, seed: int) -> list[int]:
+    ids = make_rows(owner, project.id, n, seed=seed)
+    with transaction() as session:
+        session.execute(Image.__table__.update().where(Image.id.in_(ids)).values(split=None))
+    return ids
+
+
+def classes_of(project: Project) -> list[int]:
+    with transaction(writes=False) as session:
+        return [category.id for category in project_service.list_categories(session, project.id)]
+
+
+def test_a_version_holds_boxes_and_images_without_any(owner: Actor, program: TestClient) -> None:
+    project = factories.make_project(owner, "Plates", ("dent", "hole"), TaskType.DETECTION)
+    dent, hole = classes_of(project)
+    ids = unsplit_rows(owner, project, 33, seed=1)
+    mark(owner, project, ids[:10], dent)
+    mark(owner, project, ids[10:16], dent, hole)
+    mark(owner, project, ids[16:30])
+    version = freeze(project)
+    dataset = dataset_service.load_items(version)
+    by_id = {item.image_id: item for item in dataset.items}
+    assert by_id.keys() == set(ids[:30])
+    assert {item.image_id for item in dataset.unlabelled} == set(ids[30:])
+    assert [(one.category_id, one.kind) for one in by_id[ids[12]].annotations] == [(dent, "box"), (hole, "box")]
+    assert by_id[ids[0]].annotations[0].box == Box(xmin=1, ymin=2, xmax=30, ymax=40)
+    assert by_id[ids[20]].annotations == ()
+    assert {split: counts[str(hole)] for split, counts in version.counts.items()} == {"train": 4, "dev": 1, "test": 1}
+    assert {split: counts[str(dent)] for split, counts in version.counts.items()} == {"train": 11, "dev": 3, "test": 2}
+    assert freeze(project).number == version.number
+    details = program.get(f"/v1/projects/{project.id}/dataset/snapshots/1/metadata").json()["data"]
+    item = next(one for one in details["items"] if one["imageId"] == ids[12])
+    assert (item["classId"], item["classIds"], item["shapes"]) == (None, [dent, hole], 2)
+    mark(owner, project, ids[:1], hole)
+    assert freeze(project).content_hash != version.content_hash
+
+
+def test_a_detector_needs_each_class_on_two_images(owner: Actor) -> None:
+    project = factories.make_project(owner, "Plates", (), TaskType.DETECTION)
+    with pytest.raises(DatasetNotReady, match="no class yet"):
+        freeze(project)
+    with transaction() as session:
+        category = project_service.add_category(session, project=session.get(Project, project.id), name="dent")
+        dent = category.id
+    ids = unsplit_rows(owner, project, 5, seed=2)
+    mark(owner, project, ids[:1], dent)
+    mark(owner, project, ids[1:])
+    with pytest.raises(DatasetNotReady, match=r"“dent” \(1\)"):
+        freeze(project)
+
+
+def test_an_anomaly_project_needs_good_images_alone_and_fits_on_no_others(owner: Actor) -> None:
+    project = factories.make_project(owner, "Tiles", ("normal", "abnormal"), TaskType.ANOMALY)
+    normal, abnormal = label(owner, project, 9, 4, unlabelled=2)
+    with pytest.raises(DatasetNotReady, match="at least 10 images of them; 9 are"):
+        freeze(project)
+    more = unsplit_rows(owner, project, 11, seed=50)
+    with transaction() as session:
+        annotation_service.bulk_set_class(
+            session, actor=owner, project_id=project.id, selection=more, category_id=classes_of(project)[0]
+        )
+    dataset = dataset_service.load_items(freeze(project))
+    splits = {item.image_id: item.split for item in dataset.items}
+    assert sorted(splits[image_id] for image_id in abnormal) == ["dev", "dev", "test", "test"]
+    assert sorted(splits[image_id] for image_id in normal + more).count(Split.TRAIN) == 14
+
+
+def test_the_preview_of_auto_split_is_what_it_does(owner: Actor, browser: TestClient) -> None:
+    project = factories.make_project(owner, "Plates", ("dent", "hole"), TaskType.DETECTION)
+    dent, hole = classes_of(project)
+    ids = unsplit_rows(owner, project, 40, seed=3)
+    mark(owner, project, ids[:25], dent)
+    mark(owner, project, ids[25:33], dent, hole)
+    mark(owner, project, ids[33:])
+    shares = {Split.TRAIN: 60, Split.DEV: 20, Split.TEST: 20}
+    with transaction() as session:
+        row = session.get(Project, project.id)
+        planned = dataset_service.plan_split(session, project=row, percentages=shares, redraw=False)
+        dataset_service.auto_split(session, actor=owner, project_id=project.id, percentages=shares)
+    counts = freeze(project).counts
+    assert planned == {one: {split: counts[split.value][str(one)] for split in Split} for one in (dent, hole)}
+    assert planned[hole] == {Split.TRAIN: 5, Split.DEV: 2, Split.TEST: 1}
+    assert browser.get(f"/projects/{project.id}/auto-split").status_code == 200

@@ -22,7 +22,7 @@ SHARES = st.tuples(st.integers(1, 100), st.integers(0, 100)).map(
 
 
 def candidates(n: int, category_id: int = 1, start: int = 0) -> list[Candidate]:
-    return [Candidate(number, f"{number:064x}", category_id) for number in range(start, start + n)]
+    return [Candidate(number, f"{number:064x}", frozenset({category_id})) for number in range(start, start + n)]
 
 
 @given(st.integers(0, 5000), SHARES)
@@ -69,12 +69,12 @@ def test_new_images_fill_up_to_the_shares(
     assert splits.keys() == {one.image_id for one in new}
     for category, size in sizes.items():
         counts = Counter(existing.get(category, {}))
-        counts.update(splits[one.image_id] for one in new if one.category_id == category)
+        counts.update(splits[one.image_id] for one in new if category in one.category_ids)
         wanted = targets(counts.total(), DEFAULT_PERCENTAGES)
         assert counts[Split.TRAIN] >= 1
         for split in Split:  # more than wanted only where it was so before
             assert counts[split] <= max(wanted[split], existing.get(category, {}).get(split, 0), 1)
-        assert size == sum(one.category_id == category for one in new)
+        assert size == sum(category in one.category_ids for one in new)
 
 
 @given(st.integers(1, 80), st.randoms(use_true_random=False), st.integers(0, 5))
@@ -94,3 +94,46 @@ def test_another_seed_draws_anew() -> None:
 def test_senseless_percentages_are_refused(shares: tuple[int, int, int]) -> None:
     with pytest.raises(Invalid):
         check_percentages(percentages(*shares))
+
+
+@given(
+    st.lists(st.frozensets(st.integers(1, 6), max_size=3), min_size=1, max_size=150),
+    st.integers(0, 3),
+    st.randoms(use_true_random=False),
+)
+def test_images_with_several_classes_keep_every_class_trainable(
+    holdings: list[frozenset[int]], seed: int, shuffler: random.Random
+) -> None:
+    new = [Candidate(number, f"{number:064x}", classes) for number, classes in enumerate(holdings)]
+    draw = {"existing": {}, "percentages": DEFAULT_PERCENTAGES, "seed": seed}
+    splits = assign(new, **draw)
+    assert splits.keys() == {one.image_id for one in new}
+    for category in frozenset().union(*holdings):
+        assert Split.TRAIN in {splits[one.image_id] for one in new if category in one.category_ids}
+    shuffled = new[:]
+    shuffler.shuffle(shuffled)
+    assert assign(shuffled, **draw) == splits
+
+
+def test_a_rare_class_among_common_ones_reaches_every_split() -> None:
+    """Drawn at random, the eight images of the rare class would often leave dev or test without one."""
+    new = [Candidate(number, f"{number:064x}", frozenset({1, 2} if number % 50 == 0 else {1})) for number in range(400)]
+    splits = assign(new, existing={}, percentages=DEFAULT_PERCENTAGES)
+    rare = Counter(splits[one.image_id] for one in new if 2 in one.category_ids)
+    assert rare == {Split.TRAIN: 6, Split.DEV: 1, Split.TEST: 1}
+    assert Counter(splits.values()) == {Split.TRAIN: 280, Split.DEV: 60, Split.TEST: 60}
+
+
+@given(st.integers(0, 60), st.integers(1, 60), SHARES)
+def test_what_is_held_out_is_never_fitted_on(n_good: int, n_bad: int, shares: dict[Split, int]) -> None:
+    new = [*candidates(n_good, 1), *candidates(n_bad, 2, 1000)]
+    splits = assign(new, existing={}, percentages=shares, held_out={2})
+    bad = Counter(splits[one.image_id] for one in new if 2 in one.category_ids)
+    assert bad[Split.TRAIN] == 0
+    assert bad.total() == n_bad
+    assert bad[Split.DEV] >= 1 or not shares[Split.DEV]
+
+
+def test_the_few_abnormal_images_go_half_to_dev_and_half_to_test() -> None:
+    splits = assign(candidates(5, 2), existing={}, percentages=DEFAULT_PERCENTAGES, held_out={2})
+    assert Counter(splits.values()) == {Split.DEV: 3, Split.TEST: 2}

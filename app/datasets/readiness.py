@@ -1,0 +1,83 @@
+"""Whether there is enough to learn from, and what is missing, in words. Pure functions."""
+
+from collections.abc import Iterable, Sequence
+
+from app.contracts.tasks import TaskType
+from app.core.errors import Invalid
+from app.db.tables import Category
+
+MIN_NORMAL = 10
+"""Good images without which an anomaly model knows too little of what is normal."""
+
+
+class DatasetNotReady(Invalid):
+    """Too few labelled images to train on; the sentence says what is missing."""
+
+    code, title = "dataset_not_ready", "Not enough labelled images"
+
+
+def check_enough(
+    task: TaskType, categories: Sequence[Category], holdings: Iterable[frozenset[int]], min_per_category: int
+) -> None:
+    """Refuse a project whose labels no model can be fitted on.
+
+    Args:
+        task: What the project learns.
+        categories: Its classes.
+        holdings: For each labelled image, the classes that it holds.
+        min_per_category: Least number of images that each class needs; an anomaly project needs good ones alone.
+
+    Raises:
+        DatasetNotReady: The sentence says what is missing.
+    """
+    _check_classes(task, categories)
+    counts = dict.fromkeys((category.id for category in categories), 0)
+    for holding in holdings:
+        for category_id in holding:
+            counts[category_id] += 1
+    if task is TaskType.ANOMALY:
+        n_good = sum(counts[category.id] for category in categories if category.is_good)
+        if n_good < MIN_NORMAL:
+            raise DatasetNotReady(
+                f"Anomaly detection learns what good parts look like from at least {MIN_NORMAL} images of them; "
+                f"{n_good} are labelled so.",
+                counts={category.name: counts[category.id] for category in categories},
+            )
+        return
+    few = [category for category in categories if counts[category.id] < min_per_category]
+    if few:
+        named = _named(f"“{category.name}” ({counts[category.id]})" for category in few)
+        raise DatasetNotReady(
+            f"Each class needs at least {min_per_category} labelled images. Too few: {named}. "
+            "Label more of them, or delete the class.",
+            counts={category.name: counts[category.id] for category in few},
+        )
+
+
+def check_trainable(task: TaskType, categories: Sequence[Category], trained: Iterable[frozenset[int]]) -> None:
+    """Refuse a dataset with a class that no image of train holds; `trained` is the classes of each of them.
+
+    Raises:
+        DatasetNotReady: The sentence names the classes.
+    """
+    held = frozenset().union(*trained)
+    needed = [category for category in categories if category.is_good] if task is TaskType.ANOMALY else categories
+    missing = [category for category in needed if category.id not in held]
+    if missing:
+        named = _named(f"“{category.name}”" for category in missing)
+        raise DatasetNotReady(f"No image of {named} is in the train split. Move some there, or use Auto split.")
+
+
+def _check_classes(task: TaskType, categories: Sequence[Category]) -> None:
+    if task is TaskType.CLASSIFICATION and len(categories) < 2:
+        raise DatasetNotReady("A classifier tells at least two classes apart. Add a second class and label its images.")
+    if task is TaskType.ANOMALY and not any(category.is_good for category in categories):
+        raise DatasetNotReady("No class is marked as good, so nobody knows what is normal. Mark one under Classes.")
+    if task.has_shapes and not categories:
+        raise DatasetNotReady("There is no class yet. Add one, and mark where it is on some images.")
+
+
+def _named(names: Iterable[str], limit: int = 5) -> str:
+    all_names = list(names)
+    more = f" and {len(all_names) - limit} more" if len(all_names) > limit else ""
+    return ", ".join(all_names[:limit]) + more
