@@ -112,7 +112,8 @@ def _upload_zip(actor: Actor, project_id: int, path: str, source: BinaryIO, extr
 
 def _upload_one(actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras) -> Data[UploadedImage]:
     uploading.check_may_upload(actor, project_id)
-    taken = ingest.take(source, path=path, project_id=project_id)
+    with joining.coming(project_id):
+        taken = ingest.take(source, path=path, project_id=project_id)
     fate = joining.add_one(actor=actor, project_id=project_id, file=taken, extras=extras)
     if fate.status is FileStatus.DUPLICATE:
         raise DuplicateImage(fate.detail, image_id=fate.image_id)

@@ -1,11 +1,14 @@
 """Pictures that arrive one by one from several clients at once, written in one transaction.
 
-A transaction costs much the same for one row as for ten. Nobody waits for company: what comes while another is being
-written is written together when that is done, and each is answered once its own transaction is committed.
+A transaction costs much the same for one row as for ten. What comes while another is being written is written together
+when that is done, and while others are on their way a moment is left to them. Each is answered once its own transaction
+is committed.
 """
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.accounts.permissions import Actor
@@ -13,17 +16,28 @@ from app.db.session import transaction
 from app.images.adding import Extras, Fate, add_images
 from app.images.ingest import Taken
 
+MOMENT_S = 0.001
+
+
+@contextmanager
+def coming(project_id: int) -> Iterator[None]:
+    """Announce a file that is being read and checked, and will be added in a moment if nothing is wrong with it."""
+    announced, mine = _queue_of(project_id).coming, object()
+    announced.add(mine)
+    try:
+        yield
+    finally:
+        announced.remove(mine)
+
 
 def add_one(*, actor: Actor, project_id: int, file: Taken, extras: Extras) -> Fate:
     """Insert the row of one file and commit; return what became of it. Raises as `add_images` does."""
-    # Each project has a queue of its own, so that none waits for the locks of another.
-    return _queues.setdefault(project_id, _Queue(project_id)).add(_Waiting(actor, file, extras))
+    return _queue_of(project_id).add(_Waiting(actor, file, extras))
 
 
 def count_waiting(project_id: int) -> int:
     """Return how many files of a project wait for their rows, those among them that are being written."""
-    queue = _queues.get(project_id)
-    return 0 if queue is None else len(queue.waiting)
+    return len(_queue_of(project_id).waiting)
 
 
 @dataclass(eq=False, slots=True)
@@ -43,12 +57,16 @@ class _Queue:
     def __init__(self, project_id: int) -> None:
         self._project_id = project_id
         self._turn = threading.Lock()
+        # Changed without a lock: one `add`, `append` or `remove` is one step for all threads.
         self.waiting: list[_Waiting] = []
+        self.coming: set[object] = set()
 
     def add(self, mine: _Waiting) -> Fate:
         self.waiting.append(mine)
         with self._turn:
             if mine.fate is None and mine.error is None:
+                if self.coming:
+                    time.sleep(MOMENT_S)
                 batch = self._joining(mine)
                 try:
                     self._write(batch)
@@ -88,4 +106,9 @@ class _Queue:
                 each.fate = fate
 
 
+# Each project has a queue of its own, so that none waits for the locks of another.
 _queues: dict[int, _Queue] = {}
+
+
+def _queue_of(project_id: int) -> _Queue:
+    return _queues.get(project_id) or _queues.setdefault(project_id, _Queue(project_id))

@@ -29,7 +29,7 @@ def get_for(session: Session, *, actor: Actor, project_id: int, action: Action) 
         NotFound: No such project, or the actor may not see it.
         PermissionDenied: The actor may see it, but not do this.
     """
-    project = session.get(Project, project_id)
+    project = session.get(Project, project_id, execution_options=WITH_DELETED)
     if project is None or project.deleted_at is not None or not _may_enter(session, actor, project):
         raise NotFound("There is no such project.")
     actor.require(action)
