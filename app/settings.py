@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     job_cancel_grace_s: float = Field(default=30.0, gt=0, description="Time a job has to stop by itself")
     job_max_attempts: int = Field(default=5, ge=1, description="Starts of one job before it is given up")
 
+    prepare_backbones: bool = Field(
+        default=True, description="Export the backbones after the first start, so that the first training need not"
+    )
+
     log_level: str = Field(default="info", description="`debug`, `info`, `warning` or `error`")
 
     @property

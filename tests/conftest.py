@@ -22,6 +22,8 @@ for _name in [
     name for name in os.environ if name.startswith("KIZU_") and name not in {"KIZU_HOME", "KIZU_SHARED_DATA"}
 ]:
     del os.environ[_name]
+# Else every worker that a test starts would spend its first seconds on exporting backbones.
+os.environ["KIZU_PREPARE_BACKBONES"] = "false"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,7 @@
-"""`python -m worker run --queue Q` and `python -m worker beat`: what `kizu worker` and `kizu beat` become."""
+"""`python -m worker run --queue Q`, `beat` and `prepare`: what `kizu worker` and `kizu beat` become or begin."""
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -22,13 +23,17 @@ def main() -> None:
     run.add_argument("--slots", type=int, default=2)
     run.add_argument("--with-scheduler", action="store_true")
     commands.add_parser("beat")
+    commands.add_parser("prepare")
     arguments = parser.parse_args()
     setup_logging.connect(lambda **_: configure_logging(), weak=False)
     configure_logging()
-    if arguments.command == "run":
-        sys.exit(run_worker(arguments.queue, arguments.slots, with_scheduler=arguments.with_scheduler))
-    else:
-        run_beat()
+    match arguments.command:
+        case "run":
+            sys.exit(run_worker(arguments.queue, arguments.slots, with_scheduler=arguments.with_scheduler))
+        case "prepare":
+            prepare()
+        case _:
+            run_beat()
 
 
 def run_worker(queue: str, n_slots: int, *, with_scheduler: bool) -> int:
@@ -40,6 +45,10 @@ def run_worker(queue: str, n_slots: int, *, with_scheduler: bool) -> int:
     celery = load_tasks()
     if with_scheduler:
         celery.steps["consumer"].add(SchedulerInside)
+    if queue == "gpu":
+        from worker.runtime import preparation
+
+        preparation.start_where_needed()
     # A process a task on `gpu`: it frees the device's memory, and a crash takes nothing else with it.
     how = (
         {"concurrency": 1, "max_tasks_per_child": 1}
@@ -60,6 +69,14 @@ def run_worker(queue: str, n_slots: int, *, with_scheduler: bool) -> int:
     )
     worker.start()
     return worker.exitcode or 0
+
+
+def prepare() -> None:
+    """Export the backbones that a first training would export otherwise."""
+    from worker.runtime import preparation
+
+    for backbone in preparation.export_all():
+        logging.getLogger("worker").info("exported %s", backbone.card.name)
 
 
 def run_beat() -> None:

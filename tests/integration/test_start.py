@@ -41,7 +41,7 @@ class Kizu:
         with self.output_path.open("wb") as output:
             self.process = subprocess.Popen(
                 [ROOT / "kizu", "up", "--port", str(self.port)],
-                env=clean | {"KIZU_HOME": str(home)} | settings,
+                env=clean | {"KIZU_HOME": str(home), "KIZU_PREPARE_BACKBONES": "false"} | settings,
                 cwd=home.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

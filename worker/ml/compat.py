@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import threading
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from types import ModuleType
@@ -46,6 +47,19 @@ def single_threaded_algebra() -> AbstractContextManager[object]:
     The matrices of a head are small: threads spend more time waiting for each other than they save, many times more
     where another process wants the cores. It also makes results independent of the number of cores.
     """
+    import scipy.linalg  # noqa: F401 - it brings a library of its own, which only then can be limited
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")
+
+
+def import_ahead(*names: str) -> threading.Thread:
+    """Import modules in a thread of their own, while the caller computes on another core."""
+
+    def run() -> None:
+        for name in names:
+            importlib.import_module(name)
+
+    thread = threading.Thread(target=run, name="import-ahead", daemon=True)
+    thread.start()
+    return thread

@@ -42,11 +42,20 @@ def exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> Expo
 
     Two processes may do it at once: each writes its own file and renames it into place.
     """
-    name = f"{card.id}-{image_size_px}-{card.weights_sha256[:12]}-v{EXPORT_VERSION}.onnx"
-    graph = ExportedBackbone(card, image_size_px, cache_dir / "backbones" / name, layout_of(card))
+    graph = ExportedBackbone(card, image_size_px, _path(card, image_size_px, cache_dir), layout_of(card))
     if not graph.path.exists():
         _write(graph)
     return graph
+
+
+def is_exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> bool:
+    """Return whether `exported` would find the graph ready."""
+    return _path(card, image_size_px, cache_dir).exists()
+
+
+def _path(card: BackboneCard, image_size_px: int, cache_dir: Path) -> Path:
+    name = f"{card.id}-{image_size_px}-{card.weights_sha256[:12]}-v{EXPORT_VERSION}.onnx"
+    return cache_dir / "backbones" / name
 
 
 def _write(graph: ExportedBackbone) -> None:

@@ -91,11 +91,14 @@ class Chooser:
         self._seed = seed
         self._reporter = reporter
 
-    def measure(self, backbone: str, symmetry: SymmetryCard) -> Measured:
+    def measure(self, backbone: str, symmetry: SymmetryCard, *, share: tuple[float, float] = (0.0, 1.0)) -> Measured:
+        """Measure one candidate, which takes the stage from the first to the second `share` of its length."""
         started = time.perf_counter()
+        begin, end = share
 
         def report(done: int, total: int) -> None:
-            self._reporter.step(0.0, f"{BACKBONES[backbone].name}, {symmetry.name.lower()}: {done} of {total} images")
+            says = f"{BACKBONES[backbone].name}, {symmetry.name.lower()}: {done} of {total} images"
+            self._reporter.step(begin + (end - begin) * done / max(total, 1), says)
 
         extracted = self._extractors(backbone).extract(self._subset.items, symmetry.views, on_images=report)
         readable = np.array([item.sha256 not in extracted.unreadable for item in self._subset.items])
@@ -127,13 +130,13 @@ class Chooser:
         skipped: dict[str, str] = {}
         left_s, per_mac_s = budget_s, 0.0
         for index, name in enumerate(candidates):
-            self._reporter.step(index / len(candidates))
             n_missing = self._extractors(name).n_missing(self._subset.items, identity.views)
             expected_s = per_mac_s * n_missing * BACKBONES[name].macs_m
             if measured and expected_s > left_s:
                 skipped[name] = f"Not measured: it would take about {expected_s:.0f} s more."
                 continue
-            measured[name] = self.measure(name, identity)
+            share = (index / len(candidates), (index + 1) / len(candidates))
+            measured[name] = self.measure(name, identity, share=share)
             left_s -= measured[name].seconds
             if n_missing:
                 per_mac_s = measured[name].seconds / (n_missing * BACKBONES[name].macs_m)
@@ -145,8 +148,8 @@ class Chooser:
         """Choose among symmetries: the best, and the one with fewer views where two are equal."""
         measured: dict[str, Measured] = {}
         for index, name in enumerate(candidates):
-            self._reporter.step(index / len(candidates))
-            measured[name] = self.measure(backbone, SYMMETRIES[name])
+            share = (index / len(candidates), (index + 1) / len(candidates))
+            measured[name] = self.measure(backbone, SYMMETRIES[name], share=share)
         chosen = max(candidates, key=lambda name: (round(measured[name].score, 4), -len(SYMMETRIES[name].views)))
         rows = [
             self._row(name, SYMMETRIES[name].name, measured.get(name), chosen, len(SYMMETRIES[name].views))

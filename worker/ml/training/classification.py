@@ -55,7 +55,10 @@ from worker.ml.training.tables import tables_of
 
 _COMPARE_BUDGET_S = 20.0
 _COMPARE_SHARE = 0.25
+_COMPARED = 0.3  # progress at the end of the comparisons
 _N_PARITY = 32
+# Slow to import, and first used after the comparisons.
+_NEEDED_LATER = ("sklearn.svm", "onnx")
 _LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scipy")
 
 
@@ -146,7 +149,7 @@ class _Training:
     # Choosing
 
     def _choose(self) -> Choices:
-        self.reporter.begin("Comparison", until=0.3)
+        self.reporter.begin("Comparison", until=_COMPARED / 2)
         path = self.work_dir / "choices.json"
         facts = (self.spec.model_dump_json(exclude={"name"}), self.dataset.content_hash(), self.precision)
         key = hashlib.sha256(repr(facts).encode()).hexdigest()
@@ -164,6 +167,7 @@ class _Training:
             comparisons.append(table)
             self.reporter.table(table)
         if symmetry == "auto":
+            self.reporter.begin("Comparison", until=_COMPARED)
             symmetry, table = self._chooser(MAX_FOR_SYMMETRIES).symmetry(backbone, self._auto_symmetries())
             comparisons.append(table)
             self.reporter.table(table)
