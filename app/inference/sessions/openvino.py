@@ -90,8 +90,12 @@ class CompiledPart:
         """Run (B, ...) one by one and return the output (B, ...); B > 1 is spread over free requests by the caller."""
         rows = []
         with self.request() as request:
+            pixels = request.get_input_tensor(0).data
             for row in batch:
-                request.infer({0: row[None]}, share_inputs=True)
+                pixels[0] = row
+                # As `infer` does, without wrapping each array that goes in and comes out: a tenth of a millisecond.
+                request.start_async()
+                request.wait()
                 rows.append(request.get_output_tensor(0).data.copy())
         return np.concatenate(rows)
 
