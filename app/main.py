@@ -37,6 +37,7 @@ WEB_ROUTERS = [
     "app.registry.pages",
     "app.serving.pages",
     "app.projects.api",
+    "app.annotations.api",
     "app.datasets.api",
     "app.jobs.api",
     "app.registry.api",

@@ -1,16 +1,15 @@
 """What the editor of shapes reads and saves, as JSON; it sends `X-Requested-With: kizu`, and is answered alike."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from app.accounts.permissions import Action, Actor
 from app.annotations import shapes as shape_service
+from app.annotations.schemas import bounded
 from app.contracts.dataset import AnnotationValue
-from app.contracts.shapes import MAX_SHAPES
 from app.web.deps import SessionDep, page_actor
 
 router = APIRouter(prefix="/projects/{project_id}/label/{image_id}/shapes", include_in_schema=False)
@@ -19,21 +18,13 @@ Viewer = Annotated[Actor, Depends(page_actor(Action.VIEW))]
 Labeler = Annotated[Actor, Depends(page_actor(Action.LABEL))]
 
 
-def _bounded(given: Any) -> Any:
-    """Count before each shape is looked at, so that a million of them is refused at once and with words."""
-    if isinstance(given, list) and len(given) > MAX_SHAPES:
-        sentence = "An image carries at most {most} shapes; these are {n}."
-        raise PydanticCustomError("too_many", sentence, {"most": f"{MAX_SHAPES:,}", "n": f"{len(given):,}"})
-    return given
-
-
 class ShapesBody(BaseModel):
     """All shapes of an image, and the version that they were drawn on."""
 
     model_config = ConfigDict(extra="forbid")
 
     version: int = Field(ge=0, le=2**31 - 1)
-    shapes: Annotated[list[AnnotationValue], BeforeValidator(_bounded)]
+    shapes: Annotated[list[AnnotationValue], BeforeValidator(bounded)]
     nothing_to_label: bool = False
 
 

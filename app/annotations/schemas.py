@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from app.contracts.dataset import AnnotationValue
+from app.contracts.shapes import MAX_SHAPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +51,11 @@ class Shapes:
             "changed_by": self.changed_by,
             "changed_at": self.changed_at.isoformat() if self.changed_at else None,
         }
+
+
+def bounded(given: Any) -> Any:
+    """Count shapes before each is looked at, so that a million of them is refused at once and with words."""
+    if isinstance(given, list) and len(given) > MAX_SHAPES:
+        sentence = "An image carries at most {most} shapes; these are {n}."
+        raise PydanticCustomError("too_many", sentence, {"most": f"{MAX_SHAPES:,}", "n": f"{len(given):,}"})
+    return given

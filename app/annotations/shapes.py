@@ -4,7 +4,8 @@ Whoever changes them names the version they saw, as for classes (`app.annotation
 conditional update of the image, and only who wins it writes shapes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -21,11 +22,21 @@ from app.db.session import change_rows
 from app.db.tables import Annotation, Image, Project, User
 from app.projects import service as project_service
 
+
+class HasClasses(Protocol):
+    """A row of `image`, or of a query for these columns."""
+
+    @property
+    def category_id(self) -> int | None: ...
+    @property
+    def shape_classes(self) -> str | None: ...
+
+
 _MOST_ERRORS = 20  # enough to see what is wrong with a thousand boxes
 
 
 def get_shapes(session: Session, *, actor: Actor, project_id: int, image_id: int) -> Shapes:
-    """Return the shapes of an image; none where it is labelled with a class.
+    """Return the annotations of an image, its shapes or its class.
 
     Raises:
         NotFound: No such project, or no such image in it, or the actor may not see it.
@@ -35,7 +46,7 @@ def get_shapes(session: Session, *, actor: Actor, project_id: int, image_id: int
 
 
 def load_shapes(session: Session, *, project_id: int, image_id: int) -> Shapes:
-    """Return the shapes of an image. The caller has checked that the project may be seen.
+    """Return the annotations of an image. The caller has checked that the project may be seen.
 
     Raises:
         NotFound: The project has no such image.
@@ -60,15 +71,16 @@ def load_shapes(session: Session, *, project_id: int, image_id: int) -> Shapes:
 
 
 def annotations_of(session: Session, image_ids: Sequence[int]) -> dict[int, tuple[AnnotationValue, ...]]:
-    """Return the shapes of many images, by image; one without shapes is left out. The caller bounds the ids."""
+    """Return the annotations of many images, by image; one without any is left out. The caller bounds the ids."""
     rows = session.execute(
         select(Annotation.image_id, Annotation.category_id, Annotation.kind, Annotation.geometry)
-        .where(Annotation.image_id.in_(list(image_ids)), Annotation.kind.in_(SHAPE_KINDS))
+        .where(Annotation.image_id.in_(list(image_ids)))
         .order_by(Annotation.id)
     )
     found: dict[int, list[AnnotationValue]] = {}
     for image_id, category_id, kind, geometry in rows:
-        value = AnnotationValue.model_validate({"category_id": category_id, kind: geometry})
+        shape = {kind: geometry} if kind in SHAPE_KINDS else {}
+        value = AnnotationValue.model_validate({"category_id": category_id, **shape})
         found.setdefault(image_id, []).append(value)
     return {image_id: tuple(values) for image_id, values in found.items()}
 
@@ -82,6 +94,7 @@ def set_shapes(
     annotations: Sequence[AnnotationValue],
     nothing_to_label: bool = False,
     expected_version: int | None = None,
+    pointer: str = "/shapes",
 ) -> Shapes:
     """Replace all shapes of an image, and return them as they are now.
 
@@ -96,6 +109,7 @@ def set_shapes(
         annotations: The shapes; none, without `nothing_to_label`, makes the image unlabelled.
         nothing_to_label: A person looked, and there is nothing to mark.
         expected_version: The version that the actor saw; None overwrites whatever is there (programs that import).
+        pointer: Where the shapes lie in the request; what is wrong with one is said there.
 
     Raises:
         NotFound: No such project, or no such image in it.
@@ -106,13 +120,14 @@ def set_shapes(
     """
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.LABEL)
     before = load_shapes(session, project_id=project_id, image_id=image_id)
-    check(
+    _check(
         session,
         project,
         annotations,
         nothing_to_label=nothing_to_label,
         width_px=before.width_px,
         height_px=before.height_px,
+        pointer=pointer,
     )
     is_labelled = bool(annotations) or nothing_to_label
     if (before.annotations, before.is_labelled) == (tuple(annotations), is_labelled):
@@ -130,7 +145,7 @@ def set_shapes(
     if change_rows(session, change.values(values)) == 0:
         raise _stale(load_shapes(session, project_id=project_id, image_id=image_id))
     change_rows(session, delete(Annotation).where(Annotation.image_id == image_id))
-    insert_shapes(session, {image_id: annotations}, actor=actor)
+    insert_annotations(session, {image_id: annotations}, actor=actor)
     project_service.touch(project)
     loaded = session.identity_map.get(session.identity_key(Image, image_id))
     if loaded is not None:
@@ -161,8 +176,13 @@ def parse_shape_classes(text: str | None) -> frozenset[int]:
     return frozenset(int(part) for part in (text or "").split(",") if part)
 
 
-def insert_shapes(session: Session, by_image: dict[int, Sequence[AnnotationValue]], *, actor: Actor) -> None:
-    """Insert checked shapes of images that have none; the caller sets the images' own columns."""
+def classes_of(image: HasClasses) -> frozenset[int]:
+    """Return the classes that an image holds, whether it carries one or shapes."""
+    return parse_shape_classes(image.shape_classes) if image.category_id is None else frozenset({image.category_id})
+
+
+def insert_annotations(session: Session, by_image: Mapping[int, Sequence[AnnotationValue]], *, actor: Actor) -> None:
+    """Insert checked annotations of images that have none; the caller sets the images' own columns."""
     now = utc_now()
     rows = [
         {
@@ -180,7 +200,10 @@ def insert_shapes(session: Session, by_image: dict[int, Sequence[AnnotationValue
         session.execute(insert(Annotation), rows)
 
 
-def check(
+# --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _check(
     session: Session,
     project: Project,
     annotations: Sequence[AnnotationValue],
@@ -188,6 +211,7 @@ def check(
     nothing_to_label: bool,
     width_px: int,
     height_px: int,
+    pointer: str,
 ) -> None:
     """Refuse shapes that an image of this size in this project cannot have. Raises `Invalid` as `set_shapes` does."""
     task = TaskType(project.task)
@@ -195,25 +219,22 @@ def check(
         raise Invalid("Images of this project carry one class each, not shapes.")
     if len(annotations) > MAX_SHAPES:
         detail = f"An image carries at most {MAX_SHAPES:,} shapes; these are {len(annotations):,}."
-        raise Invalid(detail, [{"pointer": "/shapes", "detail": detail, "code": "too_many"}])
+        raise Invalid(detail, [{"pointer": pointer, "detail": detail, "code": "too_many"}])
     if annotations and nothing_to_label:
         detail = "Either there are shapes, or there is nothing to label."
-        raise Invalid(detail, [{"pointer": "/nothing_to_label", "detail": detail, "code": "contradiction"}])
+        raise Invalid(detail, [{"pointer": pointer, "detail": detail, "code": "contradiction"}])
     known = {category.id for category in project_service.list_categories(session, project.id)} if annotations else set()
     errors = []
     for number, value in enumerate(annotations):
         problem = _problem(value, known, task, width_px=width_px, height_px=height_px)
         if problem is not None:
             where, detail, code = problem
-            errors.append({"pointer": f"/shapes/{number}/{where}", "detail": detail, "code": code})
+            errors.append({"pointer": f"{pointer}/{number}/{where}", "detail": detail, "code": code})
             if len(errors) == _MOST_ERRORS:
                 break
     if errors:
-        shape = errors[0]["pointer"].split("/")[2]
-        raise Invalid(f"Shape {int(shape) + 1}: {errors[0]['detail']}", errors)
-
-
-# --- details ---------------------------------------------------------------------------------------------------------
+        number = int(errors[0]["pointer"].removeprefix(pointer).split("/")[1])
+        raise Invalid(f"Shape {number + 1}: {errors[0]['detail']}", errors)
 
 
 def _problem(

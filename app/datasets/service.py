@@ -8,7 +8,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
-from app.annotations.shapes import annotations_of, parse_shape_classes
+from app.annotations.shapes import annotations_of, classes_of
 from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
 from app.contracts.tasks import Split, TaskType
 from app.core.errors import NotFound
@@ -82,7 +82,7 @@ def plan_split(
     chosen = _assigned(rows, percentages=percentages, seed=splits.DEFAULT_SEED, redraw=redraw, held_out=held_out)
     counts: dict[int, dict[Split, int]] = {}
     for row in rows:
-        for category_id in _classes_of(row):
+        for category_id in classes_of(row):
             counts.setdefault(category_id, dict.fromkeys(Split, 0))[chosen.get(row.id) or Split(row.split)] += 1
     return counts
 
@@ -104,7 +104,7 @@ def freeze(
     task = TaskType(project.task)
     categories = project_service.list_categories(session, project.id)
     rows = _labelled_rows(session, project)
-    readiness.check_enough(task, categories, map(_classes_of, rows), min_per_category)
+    readiness.check_enough(task, categories, map(classes_of, rows), min_per_category)
     chosen = _assigned(
         rows,
         percentages=splits.DEFAULT_PERCENTAGES,
@@ -112,7 +112,7 @@ def freeze(
         redraw=False,
         held_out=_held_out(session, project),
     )
-    trained = [_classes_of(row) for row in rows if chosen.get(row.id, row.split) == Split.TRAIN]
+    trained = [classes_of(row) for row in rows if chosen.get(row.id, row.split) == Split.TRAIN]
     readiness.check_trainable(task, categories, trained)
     _store_splits(session, chosen, before={})
     labels = _annotations(session, rows)
@@ -198,16 +198,12 @@ def _unlabelled_rows(session: Session, project: Project) -> Sequence[Row[*tuple[
     ).all()
 
 
-def _classes_of(row: Row[*tuple[Any, ...]]) -> frozenset[int]:
-    return parse_shape_classes(row.shape_classes) if row.category_id is None else frozenset({row.category_id})
-
-
 def _annotations(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> dict[int, tuple[AnnotationValue, ...]]:
     """Return what was said of each image: its class, or its shapes."""
     found: dict[int, tuple[AnnotationValue, ...]] = {
         row.id: () if row.category_id is None else (AnnotationValue(category_id=row.category_id),) for row in rows
     }
-    with_shapes = [row.id for row in rows if parse_shape_classes(row.shape_classes)]
+    with_shapes = [row.id for row in rows if row.category_id is None and classes_of(row)]
     for start in range(0, len(with_shapes), IDS_PER_STATEMENT):
         found |= annotations_of(session, with_shapes[start : start + IDS_PER_STATEMENT])
     return found
@@ -232,7 +228,7 @@ def _assigned(
     existing: dict[int | None, dict[Split, int]] = {}
     candidates = []
     for row in rows:
-        candidate = splits.Candidate(row.id, row.sha256, _classes_of(row))
+        candidate = splits.Candidate(row.id, row.sha256, classes_of(row))
         if row.split is None or redraw:
             candidates.append(candidate)
             continue

@@ -1,7 +1,7 @@
 """From stored files to rows: a batch of images is a handful of statements, whatever its size. Nothing here commits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -13,16 +13,15 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
 from app.accounts.service import record
-from app.annotations.service import KIND
-from app.contracts.tasks import Split, TaskType
+from app.annotations import shapes as shape_service
 from app.core.clock import utc_now
-from app.core.errors import Invalid
 from app.db.session import on_commit
-from app.db.tables import Annotation, Category, Image, ImageMetadata, ImageTag, Project
+from app.db.tables import Image, ImageMetadata, ImageTag, Project
 from app.images import metadata as image_metadata
 from app.images import service as image_service
 from app.images import thumbnails
 from app.images.ingest import Refused, Taken
+from app.images.labels import Extras, Labels
 from app.projects import service as project_service
 
 
@@ -48,17 +47,6 @@ class Fate:
     uploaded_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """What is said of every image of a batch. `category_name` makes the class if the actor may edit the project."""
-
-    folders_as_classes: bool = False
-    category_name: str | None = None
-    split: Split | str | None = None
-    tag_names: Sequence[str] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
 def add_images(
     session: Session, *, actor: Actor, project_id: int, files: Sequence[Taken | Refused], extras: Extras | None = None
 ) -> list[Fate]:
@@ -82,64 +70,16 @@ def add_images(
     if split is not None:
         actor.require(Action.EDIT)
     now = utc_now()
-    classes = _Classes(session, actor, project, extras)
+    labels = Labels(session, actor, project, extras)
     rows = {file.sha256: file for file in reversed(taken)}  # the first of equal files wins
-    created = _insert(session, actor, project_id, list(reversed(rows.values())), classes, split, now)
-    _insert_annotations(session, actor, project_id, created, rows, classes)
+    created = _insert(session, actor, project_id, list(reversed(rows.values())), labels, split, now)
+    _insert_annotations(session, actor, project_id, created, rows, labels)
     if created:
         _add_extras(session, actor, project, list(created.values()), extras)
         _touch(session, project)
         on_commit(session, lambda: thumbnails.request(project_id))
     known = _existing(session, project_id, {file.sha256 for file in taken} - created.keys())
-    return _fates(files, created, known, classes, rows, now)
-
-
-class _Classes:
-    """The class that each file gets, by the batch's label or by its folder's name."""
-
-    def __init__(self, session: Session, actor: Actor, project: Project, extras: Extras) -> None:
-        self._session, self._actor, self._project, self._extras = session, actor, project, extras
-        self._by_name: dict[str, Category] | None = None
-        if extras.category_name is not None:
-            if project.task not in {TaskType.CLASSIFICATION, TaskType.ANOMALY}:
-                raise Invalid("Images of this project are labelled with shapes, not with one class.")
-            actor.require(Action.LABEL)
-            name = project_service.required_name(extras.category_name)
-            if self._find(name) is None:
-                actor.require(Action.EDIT)  # else a mistyped label would be lost in silence
-                self._make(name)
-
-    def of(self, file: Taken) -> int | None:
-        """Return the id of the class that `file` gets, or None."""
-        name = self._name(file)
-        if name is None or not self._actor.may(Action.LABEL):
-            return None
-        found = self._find(name)
-        if found is None and self._actor.may(Action.EDIT):
-            found = self._make(name)
-        return None if found is None else found.id
-
-    def missing(self, file: Taken) -> str | None:
-        """Return the name of the class that `file` should have had but that the actor may not make."""
-        name = self._name(file)
-        return name if name is not None and self._find(name) is None else None
-
-    def _name(self, file: Taken) -> str | None:
-        if self._extras.category_name is not None:
-            return project_service.required_name(self._extras.category_name)
-        return file.folder if self._extras.folders_as_classes else None
-
-    def _find(self, name: str) -> Category | None:
-        if self._by_name is None:
-            categories = project_service.list_categories(self._session, self._project.id)
-            self._by_name = {category.name.casefold(): category for category in reversed(categories)}
-        return self._by_name.get(name.casefold())
-
-    def _make(self, name: str) -> Category:
-        made = project_service.add_category(self._session, project=self._project, name=name)
-        assert self._by_name is not None
-        self._by_name[made.name.casefold()] = made
-        return made
+    return _fates(files, created, known, labels, rows, now)
 
 
 def _insert(
@@ -147,37 +87,32 @@ def _insert(
     actor: Actor,
     project_id: int,
     files: Sequence[Taken],
-    classes: _Classes,
+    labels: Labels,
     split: str | None,
     now: datetime,
 ) -> dict[str, int]:
     """Insert what the project lacks; return the new ids by hash. Another upload's row, committed meanwhile, wins."""
     if not files:
         return {}
-    rows = []
-    for file in files:
-        category_id = classes.of(file)
-        rows.append(
-            {
-                "project_id": project_id,
-                "name": file.name,
-                "sha256": file.sha256,
-                "blob_key": file.blob_key,
-                "format": file.info.format,
-                "mode": file.info.mode,
-                "width_px": file.info.width_px,
-                "height_px": file.info.height_px,
-                "n_bytes": file.n_bytes,
-                "split": split,
-                "category_id": category_id,
-                "is_labelled": category_id is not None,
-                "version": 0 if category_id is None else 1,
-                "labelled_at": None if category_id is None else now,
-                "labelled_by_id": None if category_id is None else actor.user_id,
-                "uploaded_by_id": actor.user_id,
-                "uploaded_at": now,
-            }
-        )
+    labelled = {"labelled_at": now, "labelled_by_id": actor.user_id}
+    rows = [
+        {
+            "project_id": project_id,
+            "name": file.name,
+            "sha256": file.sha256,
+            "blob_key": file.blob_key,
+            "format": file.info.format,
+            "mode": file.info.mode,
+            "width_px": file.info.width_px,
+            "height_px": file.info.height_px,
+            "n_bytes": file.n_bytes,
+            "split": split,
+            "uploaded_by_id": actor.user_id,
+            "uploaded_at": now,
+            **labels.columns(file, labelled=labelled),
+        }
+        for file in files
+    ]
     statement = _insert_statement(session.get_bind().dialect.name)
     return {sha256: image_id for image_id, sha256 in session.execute(statement, rows)}
 
@@ -202,29 +137,19 @@ def _insert_annotations(
     project_id: int,
     created: Mapping[str, int],
     files: Mapping[str, Taken],
-    classes: _Classes,
+    labels: Labels,
 ) -> None:
-    labelled = [(image_id, classes.of(files[sha256])) for sha256, image_id in created.items()]
-    rows = [
-        {
-            "image_id": image_id,
-            "category_id": category_id,
-            "kind": KIND,
-            "geometry": {},
-            "created_by_id": actor.user_id,
-        }
-        for image_id, category_id in labelled
-        if category_id is not None
-    ]
-    if rows:
-        session.execute(insert(Annotation), rows)
+    by_image = {image_id: labels.annotations(files[sha256]) for sha256, image_id in created.items()}
+    shape_service.insert_annotations(session, by_image, actor=actor)
+    n_labelled = sum(labels.is_labelled(files[sha256]) for sha256 in created)
+    if n_labelled:
         record(
             session,
             user_id=actor.user_id,
             action="image.upload_labelled",
-            subject=f"{len(rows)} images",
+            subject=f"{n_labelled} images",
             project_id=project_id,
-            count=len(rows),
+            count=n_labelled,
         )
 
 
@@ -273,7 +198,7 @@ def _fates(
     files: Sequence[Taken | Refused],
     created: Mapping[str, int],
     known: Mapping[str, tuple[int, str]],
-    classes: _Classes,
+    labels: Labels,
     first: Mapping[str, Taken],
     now: datetime,
 ) -> list[Fate]:
@@ -287,7 +212,7 @@ def _fates(
             detail = f"The same picture as “{first[file.sha256].name}” in this upload."
             fates.append(Fate(file.name, FileStatus.DUPLICATE, created[file.sha256], detail))
         else:
-            missing = classes.missing(file)
+            missing = labels.missing(file)
             detail = f"Not labelled: there is no class “{missing}”, and your role cannot add one." if missing else ""
             fates.append(Fate(file.name, FileStatus.CREATED, created[file.sha256], detail, now))
     return fates

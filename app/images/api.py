@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
@@ -16,16 +17,19 @@ from app.contracts.tasks import Split
 from app.core import pictures
 from app.core.errors import Conflict, Invalid, UnsupportedMedia
 from app.core.pagination import decode_cursor, encode_cursor
+from app.datasets.formats import masks
+from app.datasets.formats.base import BadLabelFile
 from app.db.tables import Image, ImageTag
 from app.images import conditions, ingest, joining, thumbnails, uploading
 from app.images import metadata as image_metadata
 from app.images import service as image_service
-from app.images.adding import Extras, FileStatus
+from app.images.adding import FileStatus
 from app.images.archives import is_zip
 from app.images.files import file_response
 from app.images.filters import NONE, ImageFilter
-from app.images.forms import UPLOAD_BODY, flag_of, only_file_of, text_of, texts_of, upload_form
+from app.images.forms import UPLOAD_BODY, flag_of, only_file_of, text_of, text_or_file_of, texts_of, upload_form
 from app.images.ingest import StorageFull
+from app.images.labels import Extras, read_label_file
 from app.images.schemas import (
     BulkSplit,
     Count,
@@ -82,38 +86,66 @@ async def upload(request: Request, actor: Uploader, project_id: int) -> Response
     async with upload_form(request) as form:
         name, source = only_file_of(form, "file")
         path = text_of(form, "name") or name
-        extras = _extras(form)
+        extras, label = _extras(form), _label_file(form)
         take_in: Callable[..., Data[Any]] = _upload_zip if is_zip(source.read(4)) else _upload_one
         source.seek(0)
         # Hundreds come in a second: this executor costs a third of what the framework's way into a thread does.
         loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(_uploads, take_in, actor, project_id, path, source, extras)
+        answer = await loop.run_in_executor(_uploads, take_in, actor, project_id, path, source, extras, label)
     # Written as it is: the framework would check our own answer once more.
     return Response(answer.model_dump_json(by_alias=True), status.HTTP_201_CREATED, media_type="application/json")
 
 
 def _extras(form: FormData) -> Extras:
-    if flag_of(form, "nothing_to_label"):
-        raise Invalid("Every labelled image of a classification project has a class: send `label` instead.")
+    label = form.get("label")
     return Extras(
         folders_as_classes=flag_of(form, "folders_as_classes"),
-        category_name=text_of(form, "label"),
+        category_name=label if isinstance(label, str) and label and not _is_xml(label) else None,
+        nothing_to_label=flag_of(form, "nothing_to_label"),
         split=text_of(form, "split"),
         tag_names=[tag for tag in texts_of(form, "tags") if tag],
         metadata=_json_object(text_of(form, "metadata")),
     )
 
 
-def _upload_zip(actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras) -> Data[UploadResults]:
+@dataclass(frozen=True, slots=True)
+class _LabelFile:
+    content: bytes
+    class_map: str | None
+
+
+def _label_file(form: FormData) -> _LabelFile | None:
+    """Return the label file of a picture, which may also be sent as text; None where `label` names a class."""
+    label = text_or_file_of(form, "label", max_bytes=masks.MAX_BYTES)
+    if isinstance(label, str):
+        label = label.encode("utf-8", "replace") if _is_xml(label) else None
+    return None if label is None else _LabelFile(label, text_of(form, "label_map"))
+
+
+def _is_xml(text: str) -> bool:
+    return text.lstrip("\ufeff \t\r\n").startswith("<")
+
+
+def _upload_zip(
+    actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras, label: _LabelFile | None
+) -> Data[UploadResults]:
+    if label is not None:
+        raise BadLabelFile("A label file belongs to one picture; this is a zip.")
     outcome = uploading.upload(actor=actor, project_id=project_id, files=[(path, source)], extras=extras)
     results = [FileResult.of(fate) for fate in outcome.fates]
     return Data(data=UploadResults(results=results, counts=outcome.counts))
 
 
-def _upload_one(actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras) -> Data[UploadedImage]:
+def _upload_one(
+    actor: Actor, project_id: int, path: str, source: BinaryIO, extras: Extras, label: _LabelFile | None
+) -> Data[UploadedImage]:
     uploading.check_may_upload(actor, project_id)
     with joining.coming(project_id):
         taken = ingest.take(source, path=path, project_id=project_id)
+    if label is not None:
+        width_px, height_px = taken.info.width_px, taken.info.height_px
+        shapes = read_label_file(label.content, label.class_map, width_px=width_px, height_px=height_px)
+        extras = replace(extras, shapes=shapes)
     fate = joining.add_one(actor=actor, project_id=project_id, file=taken, extras=extras)
     if fate.status is FileStatus.DUPLICATE:
         raise DuplicateImage(fate.detail, image_id=fate.image_id)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from app.core.errors import Invalid
+from app.core.errors import Invalid, PayloadTooLarge
 
 MAX_FILES = 2000
 MAX_FIELDS = 4000
@@ -27,10 +27,23 @@ UPLOAD_BODY: dict[str, Any] = {
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "A picture, or a zip of them"},
                         "name": {"type": "string", "description": "Instead of the file's own name"},
-                        "label": {"type": "string", "description": "The name of the class"},
+                        "label": {
+                            "description": "The name of the class; for detection a Pascal VOC file (or its text); for "
+                            "segmentation a PNG, BMP or TIFF of the picture's size with 8 bits, 0 for background",
+                            "anyOf": [{"type": "string"}, {"type": "string", "format": "binary"}],
+                        },
+                        "label_map": {
+                            "type": "string",
+                            "description": "A JSON object from the values of a mask to names of classes; without it a "
+                            "value is the index of a class",
+                        },
                         "split": {"type": "string", "enum": ["train", "dev", "test"]},
                         "tags": {"type": "array", "items": {"type": "string"}},
-                        "nothing_to_label": {"type": "boolean", "default": False},
+                        "nothing_to_label": {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "Detection and segmentation: a person looked, and there is nothing to mark",
+                        },
                         "metadata": {"type": "string", "description": "A JSON object: values by field name or id"},
                         "folders_as_classes": {
                             "type": "boolean",
@@ -73,6 +86,21 @@ def text_of(form: FormData, name: str) -> str | None:
     if isinstance(value, UploadFile):
         raise _invalid(name, f"`{name}` is a text here, not a file.")
     return value or None
+
+
+def text_or_file_of(form: FormData, name: str, *, max_bytes: int) -> str | bytes | None:
+    """Return the text of a field or the content of its file, None where it is missing or empty.
+
+    Raises:
+        PayloadTooLarge: The file is over `max_bytes`.
+    """
+    value = form.get(name)
+    if not isinstance(value, UploadFile):
+        return value or None
+    content = value.file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise PayloadTooLarge(f"`{name}` is at most {max_bytes // 1_000_000} MB.")
+    return content or None
 
 
 def flag_of(form: FormData, name: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from app.annotations.shapes import classes_of
 from app.db.tables import Image
 from app.images.adding import Fate
 
@@ -67,8 +68,9 @@ class ListedImage(UploadedImage):
     sha256: str
     split: str | None
     is_labelled: bool
-    class_id: int | None
+    class_id: int | None = Field(description="The class of an image that carries one")
     class_name: str | None
+    class_ids: list[int] = Field(description="The classes that it holds, also of its shapes")
     version: int = Field(description="Grows with each change of the label")
 
     @classmethod
@@ -86,6 +88,7 @@ class ListedImage(UploadedImage):
             is_labelled=image.is_labelled,
             class_id=image.category_id,
             class_name=None if image.category_id is None else class_names.get(image.category_id),
+            class_ids=sorted(classes_of(image)),
             version=image.version,
             **more,
         )

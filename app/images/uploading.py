@@ -14,9 +14,10 @@ from typing import BinaryIO
 from app.accounts.permissions import Action, Actor, Role
 from app.core.errors import AppError
 from app.db.session import transaction
-from app.images.adding import Extras, Fate, FileStatus, add_images
+from app.images.adding import Fate, FileStatus, add_images
 from app.images.archives import Archive, is_zip
 from app.images.ingest import Incoming, Refused, Taken, take_all
+from app.images.labels import Extras
 from app.images.naming import clean_name
 from app.projects import service as project_service
 

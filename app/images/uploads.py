@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from app.accounts.permissions import Action, Actor
 from app.core.errors import Invalid
 from app.images import uploading
-from app.images.adding import Extras
 from app.images.forms import files_of, flag_of, texts_of, upload_form
+from app.images.labels import Extras
 from app.images.schemas import FileResult
 from app.web.deps import page_actor
 from app.web.problems import wants_json

@@ -94,7 +94,7 @@ def test_one_file_is_asked_for(program: TestClient, url: str, files: object) -> 
     answer = program.post(url, files=files, data={"name": "x"})
     assert answer.status_code == 422
     assert "one file" in answer.json()["message"]
-    answer = program.post(url, files={"file": ("a.png", picture_bytes(1)), "label": ("mask.png", b"x")})
+    answer = program.post(url, files={"file": ("a.png", picture_bytes(1)), "split": ("a.txt", b"x")})
     assert "not a file" in answer.json()["message"]
 
 

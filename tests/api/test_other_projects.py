@@ -47,6 +47,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "jobs.start": {"data": {}},
     "annotations.set_class": {"data": {"image_id": "1", "version": "0", "category_id": "1"}},
     "annotations.set_shapes": {"json": {"version": 0, "shapes": []}},
+    "api.labels.replace": {"json": {"labels": []}},
     "v1.classes.create": {"json": {"0": {"name": "x"}}},
     "v1.train.start": {"json": None},
     "v1.models.download": {"json": {"threshold": 0.5}},
