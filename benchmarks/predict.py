@@ -12,6 +12,7 @@ Data: ELPV (Buerhop-Lutz et al. 2018, Deitsch et al. 2019), CC BY-NC-SA 4.0, fro
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -263,11 +264,15 @@ def resident_mb(pid: int) -> tuple[float, dict[str, float]]:
     root = psutil.Process(pid)
     parts: dict[str, float] = {}
     for process in [root, *root.children(recursive=True)]:
-        words = [word for word in process.cmdline() if not word.startswith("-")]
+        try:
+            command, resident = process.cmdline(), process.memory_info().rss
+        except psutil.NoSuchProcess:  # it ended a moment ago
+            continue
+        words = [word for word in command if not word.startswith("-")]
         name = next((word for word in words[1:] if "/" not in word and word != "app.cli"), process.name())
         while name in parts:
             name += "'"
-        parts[name] = process.memory_info().rss / 1e6
+        parts[name] = resident / 1e6
     return sum(parts.values()), parts
 
 
@@ -276,8 +281,13 @@ def web_cpu_seconds(pid: int) -> float:
     import psutil
 
     children = psutil.Process(pid).children(recursive=True)
-    times = [process.cpu_times() for process in children if "web" in process.cmdline()]
-    return sum(used.user + used.system for used in times)
+    seconds = 0.0
+    for process in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "web" in process.cmdline():
+                used = process.cpu_times()
+                seconds += used.user + used.system
+    return seconds
 
 
 # --- the clients -----------------------------------------------------------------------------------------------------
