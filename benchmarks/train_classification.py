@@ -7,6 +7,9 @@ cross-validation and calibrated on out-of-fold answers; the 25 % are looked at o
 process, whose start counts. Cold: nothing cached but the exported backbones; warm: the same features are there.
 The reference is the same backbone in torch eager, timed on a few images and extrapolated.
 
+The accuracy that is held against the target is that of the likelier class, as in the figures it stems from; beside it
+stands the one at the threshold that the product serves with, which is chosen for the F1 of defects instead.
+
 Data: ELPV (Buerhop-Lutz et al. 2018, Deitsch et al. 2019), CC BY-NC-SA 4.0, from the package `elpv-dataset`.
 """
 
@@ -95,6 +98,7 @@ def run_child(arguments: argparse.Namespace) -> None:
         "seconds": ended - started,
         "stages": dict(zip(stages, np.diff(begins).round(2).tolist(), strict=True)),
         "test": trained.metrics["test"].model_dump(mode="json"),
+        "accuracy_of_likelier": accuracy_of_likelier(trained),
         "lineage": trained.manifest.lineage.model_dump(),
         "precision": trained.manifest.precision,
         "threshold": trained.manifest.decision.threshold,
@@ -105,6 +109,19 @@ def run_child(arguments: argparse.Namespace) -> None:
         "torch_imported": "torch" in sys.modules,
     }
     print(json.dumps(result))
+
+
+def accuracy_of_likelier(trained) -> dict[str, float]:
+    """Return the share of test images whose likelier class is theirs, with its 95 % bootstrap interval."""
+    from app.inference.bootstrap import draw_weights
+
+    order = [category.id for category in trained.manifest.categories]
+    rows = [row for row in trained.predictions if row.split == "test"]
+    is_right = np.array([order[int(np.argmax(row.scores))] == row.true_category_id for row in rows], dtype=float)
+    weights = draw_weights(len(rows), 1000)
+    draws = weights @ is_right / weights.sum(axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {"value": float(is_right.mean()), "low": float(low), "high": float(high)}
 
 
 def train(dataset_path: Path, cache: Path, seed: int, arguments: argparse.Namespace) -> dict:
@@ -180,13 +197,14 @@ def main() -> None:
 
 
 def _print_row(seed: int, cold: dict, warm: dict) -> None:
-    test = cold["test"]
+    test = cold["test"] | {"likelier": cold["accuracy_of_likelier"]}
 
     def shown(name: str) -> str:
         return f"{test[name]['value']:.4f} ({test[name]['low']:.3f}-{test[name]['high']:.3f})"
 
     print(
-        f"seed {seed}: cold {cold['wall_s']:5.1f} s, warm {warm['wall_s']:4.1f} s | accuracy {shown('accuracy')} "
+        f"seed {seed}: cold {cold['wall_s']:5.1f} s, warm {warm['wall_s']:4.1f} s | accuracy {shown('likelier')}, "
+        f"{shown('accuracy')} at the threshold, "
         f"AUROC {shown('auroc')} F1 {shown('f1')} ECE {test['ece']:.3f} | {cold['lineage']['backbone']}, "
         f"{cold['lineage']['symmetry']}, {cold['precision']}, threshold {cold['threshold']:.3f}, "
         f"{'same' if cold['model_sha256'] == warm['model_sha256'] else 'DIFFERENT'} weights cold and warm"
@@ -201,7 +219,8 @@ def _print_row(seed: int, cold: dict, warm: dict) -> None:
 def _print_summary(rows: list[tuple[dict, dict]], arguments: argparse.Namespace) -> None:
     cold_s = max(cold["wall_s"] for cold, _ in rows)
     warm_s = max(warm["wall_s"] for _, warm in rows)
-    accuracy = float(np.mean([cold["test"]["accuracy"]["value"] for cold, _ in rows]))
+    accuracy = float(np.mean([cold["accuracy_of_likelier"]["value"] for cold, _ in rows]))
+    at_threshold = float(np.mean([cold["test"]["accuracy"]["value"] for cold, _ in rows]))
     auroc = float(np.mean([cold["test"]["auroc"]["value"] for cold, _ in rows]))
     for name, value, target, is_met in (
         ("slowest cold, s", cold_s, TARGET_COLD_S, cold_s <= TARGET_COLD_S),
@@ -210,6 +229,7 @@ def _print_summary(rows: list[tuple[dict, dict]], arguments: argparse.Namespace)
         ("mean AUROC", auroc, TARGET_AUROC, auroc >= TARGET_AUROC),
     ):
         print(f"{name:18s} {value:8.4f}   target {target:g}   {'met' if is_met else 'MISSED'}")
+    print(f"{'at the threshold':18s} {at_threshold:8.4f}   (accuracy as served)")
     if arguments.reference:
         lineage = rows[0][0]["lineage"]
         n_views = {"identity": 1, "d4": 8, "flips": 4, "turns": 4}.get(lineage["symmetry"], 2)

@@ -11,8 +11,6 @@ from app.settings import get_settings
 from app.supervisor.parent import prepare_child
 from worker.ml.backbones.export import ExportedBackbone, exported, is_exported
 
-_NICE = 15  # it must not hold up what somebody waits for
-
 
 def start_where_needed() -> None:
     """Begin `export_all` in a process of its own, which takes torch's memory with it when it ends."""
@@ -33,8 +31,7 @@ def missing() -> list[str]:
 
 
 def export_all() -> list[ExportedBackbone]:
-    """Export what is missing, in the background's priority. A training that comes meanwhile exports for itself."""
-    os.nice(_NICE)
+    """Export what is missing. A training that comes meanwhile exports for itself."""
     cache = get_settings().cache_dir
     cards = [BACKBONES[name] for name in missing()]
     return [exported(card, image_size_px=card.input_px, cache_dir=cache) for card in cards]

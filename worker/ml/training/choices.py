@@ -8,6 +8,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from worker.ml.training.reporting import Reporter
 
 # Backbones differ by several hundredths where they differ at all; symmetries by one or less, so they get more images,
 # most of which the training needs under the chosen views anyway.
-MAX_FOR_BACKBONES = 400
-MAX_FOR_SYMMETRIES = 800
+MAX_FOR_BACKBONES = 300
+MAX_FOR_SYMMETRIES = 500
 _STRENGTHS = (1e-3, 3e-3, 1e-2)
 _N_FOLDS = 4
 _DRAWS = 300
@@ -45,6 +46,15 @@ class Measured:
     def interval(self) -> tuple[float, float]:
         low, high = np.nanpercentile(self.draws, [2.5, 97.5])
         return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Features (N, D) of the images that could be read, their class indices (N,), and the time that reading took."""
+
+    features: np.ndarray
+    truth: np.ndarray
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -91,34 +101,6 @@ class Chooser:
         self._seed = seed
         self._reporter = reporter
 
-    def measure(self, backbone: str, symmetry: SymmetryCard, *, share: tuple[float, float] = (0.0, 1.0)) -> Measured:
-        """Measure one candidate, which takes the stage from the first to the second `share` of its length."""
-        started = time.perf_counter()
-        begin, end = share
-
-        def report(done: int, total: int) -> None:
-            says = f"{BACKBONES[backbone].name}, {symmetry.name.lower()}: {done} of {total} images"
-            self._reporter.step(begin + (end - begin) * done / max(total, 1), says)
-
-        extracted = self._extractors(backbone).extract(self._subset.items, symmetry.views, on_images=report)
-        readable = np.array([item.sha256 not in extracted.unreadable for item in self._subset.items])
-        items = [item for item, is_readable in zip(self._subset.items, readable, strict=True) if is_readable]
-        truth = self._subset.truth[readable]
-        check_trainable(truth.tolist())
-        features = stack(extracted.vectors, items, symmetry)
-        folds = cross_validate(
-            Whitener(features),
-            truth,
-            self._n_categories,
-            seed=self._seed,
-            n_folds=_N_FOLDS,
-            strengths=_STRENGTHS,
-            on_step=self._reporter.step,
-        )
-        logits = min(folds, key=lambda result: result.log_loss).logits
-        draws = auroc(truth, log_odds(logits), weights=draw_weights(len(items), _DRAWS))
-        return Measured(macro_auroc(truth, logits), draws, time.perf_counter() - started)
-
     def backbone(self, candidates: Sequence[str], *, budget_s: float) -> tuple[str, Comparison]:
         """Choose among backbones, the first of which is always measured.
 
@@ -126,30 +108,34 @@ class Chooser:
         worth its time at every prediction. Source: one-standard-error rule, Breiman et al. 1984, section 3.4.3.
         """
         identity = SYMMETRIES["identity"]
-        measured: dict[str, Measured] = {}
+        judged: dict[str, Future[Measured]] = {}
         skipped: dict[str, str] = {}
         left_s, per_mac_s = budget_s, 0.0
-        for index, name in enumerate(candidates):
-            n_missing = self._extractors(name).n_missing(self._subset.items, identity.views)
-            expected_s = per_mac_s * n_missing * BACKBONES[name].macs_m
-            if measured and expected_s > left_s:
-                skipped[name] = f"Not measured: it would take about {expected_s:.0f} s more."
-                continue
-            share = (index / len(candidates), (index + 1) / len(candidates))
-            measured[name] = self.measure(name, identity, share=share)
-            left_s -= measured[name].seconds
-            if n_missing:
-                per_mac_s = measured[name].seconds / (n_missing * BACKBONES[name].macs_m)
-        chosen = cheapest_as_good(measured, [name for name in candidates if name in measured])
+        with ThreadPoolExecutor(1) as judge:
+            for index, name in enumerate(candidates):
+                n_missing = self._extractors(name).n_missing(self._subset.items, identity.views)
+                expected_s = per_mac_s * n_missing * BACKBONES[name].macs_m
+                if judged and expected_s > left_s:
+                    skipped[name] = f"Not measured: it would take about {expected_s:.0f} s more."
+                    continue
+                seen = self._look(name, identity, share=(index / len(candidates), (index + 1) / len(candidates)))
+                judged[name] = judge.submit(self._judge, seen)
+                left_s -= seen.seconds
+                if n_missing:
+                    per_mac_s = seen.seconds / (n_missing * BACKBONES[name].macs_m)
+        measured = {name: result.result() for name, result in judged.items()}
+        chosen = cheapest_as_good(measured, list(measured))
         rows = [self._backbone_row(BACKBONES[name], measured, skipped, chosen) for name in candidates]
         return chosen, self._comparison("backbone", rows, _backbone_reason(chosen, measured))
 
     def symmetry(self, backbone: str, candidates: Sequence[str]) -> tuple[str, Comparison]:
         """Choose among symmetries: the best, and the one with fewer views where two are equal."""
-        measured: dict[str, Measured] = {}
-        for index, name in enumerate(candidates):
-            share = (index / len(candidates), (index + 1) / len(candidates))
-            measured[name] = self.measure(backbone, SYMMETRIES[name], share=share)
+        judged: dict[str, Future[Measured]] = {}
+        with ThreadPoolExecutor(1) as judge:
+            for index, name in enumerate(candidates):
+                share = (index / len(candidates), (index + 1) / len(candidates))
+                judged[name] = judge.submit(self._judge, self._look(backbone, SYMMETRIES[name], share=share))
+        measured = {name: result.result() for name, result in judged.items()}
         chosen = max(candidates, key=lambda name: (round(measured[name].score, 4), -len(SYMMETRIES[name].views)))
         rows = [
             self._row(name, SYMMETRIES[name].name, measured.get(name), chosen, len(SYMMETRIES[name].views))
@@ -162,6 +148,38 @@ class Chooser:
             else "A single view scores as high as any pair of views, at half the time of a prediction."
         )
         return chosen, self._comparison("symmetry", rows, reason)
+
+    def _look(self, backbone: str, symmetry: SymmetryCard, *, share: tuple[float, float]) -> "_Seen":
+        """Return what a candidate sees; that takes the stage from the first to the second `share` of its length."""
+        begin, end = share
+
+        def report(done: int, total: int) -> None:
+            says = f"{BACKBONES[backbone].name}, {symmetry.name.lower()}: {done} of {total} images"
+            self._reporter.step(begin + (end - begin) * done / max(total, 1), says)
+
+        extracted = self._extractors(backbone).extract(self._subset.items, symmetry.views, on_images=report)
+        self._reporter.step(end)
+        readable = np.array([item.sha256 not in extracted.unreadable for item in self._subset.items])
+        items = [item for item, is_readable in zip(self._subset.items, readable, strict=True) if is_readable]
+        truth = self._subset.truth[readable]
+        check_trainable(truth.tolist())
+        return _Seen(stack(extracted.vectors, items, symmetry), truth, extracted.seconds)
+
+    def _judge(self, seen: "_Seen") -> Measured:
+        """Cross-validate on what a candidate saw: on a thread beside the one that looks for the next candidate."""
+        started = time.perf_counter()
+        folds = cross_validate(
+            Whitener(seen.features),
+            seen.truth,
+            self._n_categories,
+            seed=self._seed,
+            n_folds=_N_FOLDS,
+            strengths=_STRENGTHS,
+        )
+        logits = min(folds, key=lambda result: result.log_loss).logits
+        draws = auroc(seen.truth, log_odds(logits), weights=draw_weights(len(seen.truth), _DRAWS))
+        seconds = seen.seconds + time.perf_counter() - started
+        return Measured(macro_auroc(seen.truth, logits), draws, seconds)
 
     def _backbone_row(
         self, card: BackboneCard, measured: dict[str, Measured], skipped: dict[str, str], chosen: str

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -139,8 +140,13 @@ class _Training:
         lineage = self._lineage(choices, fitted, dataset_version_id, code_version, created_by)
         bundle = self._compose(choices.backbone, symmetry, fitted, lineage)
         model = LoadedModel(bundle, OpenVinoSession(bundle))
-        predictions, metrics = self._evaluate(model, items, features, truth, extracted, symmetry)
-        bundle = self._prove(model, items, predictions)
+        predictions, scores = self._predict(model, items, features, extracted, symmetry)
+        with ThreadPoolExecutor(1) as beside:  # the network runs outside of Python's lock, so both get a core
+            measured = beside.submit(self._measure, model, items, truth, scores)
+            bundle = self._prove(model, items, predictions)
+            metrics = measured.result()
+        for split, figures in metrics.items():
+            self.reporter.results(split, figures)
         self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
         tables = tables_of(choices.comparisons, fitted)
         unreadable = {item.image_id: why for item in self._all() if (why := extracted.unreadable.get(item.sha256))}
@@ -300,15 +306,15 @@ class _Training:
 
     # Evaluation
 
-    def _evaluate(
+    def _predict(
         self,
         model: LoadedModel,
         items: Sequence[DatasetItem],
         features: np.ndarray,
-        truth: np.ndarray,
         extracted: Extracted,
         symmetry: SymmetryCard,
-    ) -> tuple[tuple[ImagePrediction, ...], dict[str, SplitMetrics]]:
+    ) -> tuple[tuple[ImagePrediction, ...], np.ndarray]:
+        """Return what the model says of every image, and the scores (N, K) of the labelled ones."""
         self.reporter.step(0.3, "Evaluating")
         scores = model.session.scores(features).astype(np.float64)
         predictions = [
@@ -324,14 +330,18 @@ class _Training:
                 ImagePrediction(image_id=item.image_id, split=None, true_category_id=None, scores=tuple(row))
                 for item, row in zip(others, rows.tolist(), strict=True)
             ]
-        metrics = {}
-        for split in Split:
-            members = np.array([item.split is split for item in items], dtype=bool)
-            self.reporter.step(0.6)
-            if members.any():
-                metrics[split.value] = measure(truth[members], scores[members], model.manifest)
-                self.reporter.results(split.value, metrics[split.value])
-        return tuple(predictions), metrics
+        return tuple(predictions), scores
+
+    @staticmethod
+    def _measure(
+        model: LoadedModel, items: Sequence[DatasetItem], truth: np.ndarray, scores: np.ndarray
+    ) -> dict[str, SplitMetrics]:
+        members = {split: np.array([item.split is split for item in items], dtype=bool) for split in Split}
+        return {
+            split.value: measure(truth[rows], scores[rows], model.manifest)
+            for split, rows in members.items()
+            if rows.any()
+        }
 
     def _prove(
         self, model: LoadedModel, items: Sequence[DatasetItem], predictions: Sequence[ImagePrediction]
