@@ -6,14 +6,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 export const NAMES = [
-  "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "arrow-up-right", "badge-check", "ban", "bell", "box", "boxes", "calendar",
+  "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "arrow-up-right", "badge-check", "ban", "bell", "box", "boxes", "brush", "calendar",
   "camera", "check", "chevron-down", "chevron-left", "chevron-right", "chevron-up", "chevrons-up-down", "circle", "circle-alert",
-  "circle-check", "circle-dashed", "circle-help", "circle-x", "clipboard-paste", "clock", "columns-2", "contrast", "copy", "cpu",
-  "crosshair", "database", "download", "ellipsis", "equal", "expand", "eye", "eye-off", "file-image", "file-text", "filter", "flame", "folder",
+  "circle-check", "circle-dashed", "circle-help", "circle-x", "clipboard-paste", "clock", "columns-2", "contrast", "copy", "copy-plus", "cpu",
+  "crosshair", "database", "download", "ellipsis", "equal", "eraser", "expand", "eye", "eye-off", "file-image", "file-text", "filter", "flame", "folder",
   "folder-up", "grid-2x2", "hand", "hard-drive", "hash", "history", "image", "image-plus", "images", "info", "key-round", "keyboard",
   "layers", "layout-grid", "list", "loader-circle", "lock", "log-out", "maximize", "menu", "monitor", "moon", "mouse-pointer-2", "octagon-x",
-  "package", "pause", "pencil", "play", "plug", "plus", "redo-2", "refresh-cw", "rotate-ccw", "scan", "scan-search", "search", "send", "server", "settings",
-  "shield", "shuffle", "sigma", "sliders-horizontal", "split", "square", "square-check", "square-pen", "sun", "sun-medium", "tag", "tags", "target",
+  "package", "paint-bucket", "pause", "pencil", "pentagon", "play", "plug", "plus", "redo-2", "refresh-cw", "rotate-ccw", "scan", "scan-search", "search", "send", "server", "settings",
+  "shield", "shuffle", "sigma", "sliders-horizontal", "split", "square", "square-check", "square-dashed", "square-pen", "sun", "sun-medium", "tag", "tags", "target",
   "terminal", "thermometer", "trash-2", "trending-up", "triangle-alert", "undo-2", "upload", "user", "user-plus", "users",
   "video", "wifi-off", "x", "zap", "zoom-in", "zoom-out",
 ];

@@ -110,7 +110,26 @@ def set_class(
         project=project,
         version=saved.version,
         words=words,
+        n_labelled=views.count_labelled(session, project, words),
         entry=views.strip_entry(image, words, links, wanted, is_current=True),
+    )
+
+
+@router.get("/{image_id}/summary", name="annotations.summary")
+def summary(request: Request, actor: Viewer, session: SessionDep, project_id: int, image_id: int) -> Response:
+    """Answer what of the screen shows, besides the shapes themselves, that an image is labelled."""
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    wanted = parse_filter(request.query_params.multi_items())
+    words = views.load_words(session, project_id, wanted)
+    image = queries.get_image(session, project_id, image_id, model=words.model)
+    entry = views.strip_entry(image, words, Links.of(request, project_id), wanted, is_current=True)
+    return render(
+        request,
+        "partials/annotations/_summary.html",
+        project=project,
+        n_labelled=views.count_labelled(session, project, words),
+        n_images=words.n_images,
+        entry=entry,
     )
 
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import Request
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
-from app.db.tables import Project
+from app.db.tables import Image, Project
 from app.images import facets, queries, views, vocabulary
 from app.images.filters import ImageFilter, Sort
 from app.images.queries import GridRow, ImageDetail
@@ -39,7 +41,11 @@ class StripEntry:
 
 @dataclass(frozen=True, slots=True)
 class LabelScreen:
-    """Everything of the Label screen for one image. `queue` says in words which images, in which order."""
+    """Everything of the Label screen for one image.
+
+    `queue` says in words which images, in which order; `shapes` is where shapes are read and saved, None where the
+    project's images carry a class each.
+    """
 
     project: Project
     wanted: ImageFilter
@@ -54,6 +60,8 @@ class LabelScreen:
     unlabelled: str | None
     preload: tuple[str, ...]
     queue: str
+    n_labelled: int
+    shapes: str | None
 
     @property
     def class_rows(self) -> list[dict[str, object]]:
@@ -127,7 +135,17 @@ def load_screen(
             links.view(one) for one in dict.fromkeys([*after[:2], *before[-1:], *([unlabelled] if unlabelled else [])])
         ),
         queue=queue_words(queue, words),
+        n_labelled=count_labelled(session, project, words),
+        shapes=f"{links.project}/label/{image_id}/shapes" if TaskType(project.task).has_shapes else None,
     )
+
+
+def count_labelled(session: Session, project: Project, words: Vocabulary) -> int:
+    """Return how many images are labelled. `words` has counts: where each image has one class, they are the answer."""
+    if not TaskType(project.task).has_shapes:
+        return sum(one.n_images for one in words.classes)
+    query = select(func.count()).where(Image.project_id == project.id, Image.is_labelled, Image.deleted_at.is_(None))
+    return session.scalar(query) or 0
 
 
 def strip_entry(
@@ -136,10 +154,10 @@ def strip_entry(
     category, predicted = words.find_class(row.category_id), words.find_class(row.predicted_id)
     if category:
         reason = category.name
-    elif predicted and row.score is not None:
+    elif predicted and row.score is not None and not row.is_labelled:
         reason = f"{'unsure' if row.is_unsure else predicted.name} {row.score:.2f}"
     else:
-        reason = ""
+        reason = "labelled" if row.is_labelled else ""
     return StripEntry(
         id=row.id,
         href=links.label(wanted, row.id),

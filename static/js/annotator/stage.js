@@ -8,6 +8,7 @@ import { TOOLS } from "./tools.js";
 
 const WHEEL = 1.0015; // per pixel of wheel travel: one notch, about 16 %
 const CRISP_SCALE = 3; // from here on, pixels are shown as squares
+const GRID_SCALE = 10; // from here on, their edges are drawn
 const LENS_FACTOR = 4;
 
 export class Stage extends EventTarget {
@@ -15,7 +16,7 @@ export class Stage extends EventTarget {
   constructor(root, size) {
     super();
     const part = (name) => root.querySelector(`[data-part=${name}]`);
-    Object.assign(this, { root, size, box: part("stage"), plane: part("plane"), image: part("image"), lens: part("lens"), overlay: part("overlay") });
+    Object.assign(this, { root, size, box: part("stage"), plane: part("plane"), image: part("image"), lens: part("lens"), overlay: part("overlay"), grid: part("grid") });
     this.view = { scale: 1, x: 0, y: 0 };
     this.fitted = true;
     this.tone = PLAIN;
@@ -37,11 +38,26 @@ export class Stage extends EventTarget {
     this.box.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) this.box.addEventListener(name, (event) => this.up(event));
     this.box.addEventListener("pointerleave", () => this.hover(null));
-    this.box.addEventListener("dblclick", (event) => (this.fitted ? this.actual(this.at(event)) : this.fit()));
+    this.box.addEventListener("dblclick", (event) => {
+      if (this.tool.double) this.tool.double(this.press(event), this);
+      else if (this.fitted) this.actual(this.at(event));
+      else this.fit();
+    });
   }
 
   close() {
     this.resizes.disconnect();
+  }
+
+  /** Let a tool have the presses from now on. @param {import("./tools.js").Tool} tool */
+  take(tool) {
+    this.tool = tool;
+    this.point(tool.cursor);
+  }
+
+  /** Show a cursor until the next one. @param {string} cursor of CSS */
+  point(cursor) {
+    this.box.style.setProperty("--cursor", cursor);
   }
 
   get area() {
@@ -65,6 +81,11 @@ export class Stage extends EventTarget {
     if (event.button > 1) return;
     this.box.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, this.press(event));
+    if (this.pointers.size === 2) {
+      this.active?.cancel?.(this); // two fingers zoom: what the first began was not meant
+      this.active = TOOLS.pan;
+      return;
+    }
     this.active = event.button === 1 || this.holdsSpace ? TOOLS.pan : this.tool;
     this.box.classList.toggle("annotator__stage--panning", this.active === TOOLS.pan);
     this.active.down?.(this.press(event), this);
@@ -75,7 +96,10 @@ export class Stage extends EventTarget {
     const press = this.press(event);
     this.hover(press);
     const before = this.pointers.get(event.pointerId);
-    if (!before) return;
+    if (!before) {
+      this.tool.hover?.(press, this);
+      return;
+    }
     if (this.pointers.size === 2) this.pinch(event, press, before);
     else this.active.move?.(press, before, this);
     this.pointers.set(event.pointerId, this.press(event));
@@ -106,6 +130,12 @@ export class Stage extends EventTarget {
     this.show(at ? zoomAt(this.view, scale / this.view.scale, at) : centred(this.size, this.area, scale));
   }
 
+  /** Show a part of the image, with air around it. @param {import("../lib/box.js").Box} part image px */
+  frame({ xmin, ymin, xmax, ymax }) {
+    const { scale } = fit({ width: (xmax - xmin) * 2, height: (ymax - ymin) * 2 }, this.area);
+    this.show({ scale, x: this.area.width / 2 - ((xmin + xmax) / 2) * scale, y: this.area.height / 2 - ((ymin + ymax) / 2) * scale });
+  }
+
   /** @param {number} factor @param {{x: number, y: number}} [at] stage px; the middle unless given */
   zoom(factor, at = { x: this.area.width / 2, y: this.area.height / 2 }) {
     this.show(zoomAt(this.view, factor, at));
@@ -124,9 +154,25 @@ export class Stage extends EventTarget {
     const { x, y, scale } = this.view;
     this.plane.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
     this.plane.classList.toggle("annotator__plane--pixels", scale * devicePixelRatio >= CRISP_SCALE);
-    this.tool.draw?.(this.overlay, this);
+    this.drawGrid();
     this.hover(this.last ?? null);
     this.dispatchEvent(new Event("view"));
+  }
+
+  /** Draw the edges of the pixels once they are far enough apart to be told. */
+  drawGrid() {
+    const { x, y, scale } = this.view;
+    this.grid.hidden = scale < GRID_SCALE;
+    if (this.grid.hidden) return;
+    const ratio = devicePixelRatio;
+    const { width, height } = this.area;
+    Object.assign(this.grid, { width: Math.round(width * ratio), height: Math.round(height * ratio) }); // which clears it
+    const context = this.grid.getContext("2d");
+    context.fillStyle = "rgb(128 128 128 / 0.45)";
+    const [left, right] = [Math.max(x, 0), Math.min(x + this.size.width * scale, width)];
+    const [top, bottom] = [Math.max(y, 0), Math.min(y + this.size.height * scale, height)];
+    for (let i = Math.ceil((left - x) / scale); i * scale + x <= right; i += 1) context.fillRect(Math.round((i * scale + x) * ratio), top * ratio, 1, (bottom - top) * ratio);
+    for (let i = Math.ceil((top - y) / scale); i * scale + y <= bottom; i += 1) context.fillRect(left * ratio, Math.round((i * scale + y) * ratio), (right - left) * ratio, 1);
   }
 
   dragTone(dx, dy) {

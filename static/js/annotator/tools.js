@@ -1,7 +1,7 @@
 /**
- * What a press on the stage does. A project's task names its tools; boxes, polygons and brushes join this table.
+ * What a press on the stage does. These two belong to every screen; those that make labels are in tools/.
  *
- * A tool is told of the pointer in image pixels and stage pixels, and may draw on the overlay (an SVG in stage pixels).
+ * A tool is told of the pointer in image pixels and stage pixels.
  *
  * @typedef {object} Press
  * @property {{x: number, y: number}} stage  stage px
@@ -13,7 +13,9 @@
  * @property {(press: Press, stage: import("./stage.js").Stage) => void} [down]
  * @property {(press: Press, before: Press, stage: import("./stage.js").Stage) => void} [move]  while pressed
  * @property {(press: Press, stage: import("./stage.js").Stage) => void} [up]
- * @property {(overlay: SVGElement, stage: import("./stage.js").Stage) => void} [draw]  after each change of view
+ * @property {(press: Press, stage: import("./stage.js").Stage) => void} [hover]  while not pressed
+ * @property {(press: Press, stage: import("./stage.js").Stage) => void} [double]  click; without it, that fits or shows actual size
+ * @property {(stage: import("./stage.js").Stage) => void} [cancel]  drop what a press began
  */
 
 /** @type {Record<string, Tool>} */

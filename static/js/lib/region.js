@@ -140,17 +140,20 @@ function chord(a, b, radius, corners, y, width) {
 
 /** Return the pixels whose centre lies inside the rings, by the even-odd rule. @param {number[][]} rings flat x, y @param {{width: number, height: number}} size @returns {Region} */
 export function fromRings(rings, size) {
-  const rows = Array.from({ length: size.height }, () => []);
+  const ys = rings.flatMap((ring) => ring.filter((_, i) => i % 2));
+  const ymin = Math.max(Math.floor(ys.reduce((a, b) => Math.min(a, b), Infinity)), 0);
+  const ymax = Math.min(Math.ceil(ys.reduce((a, b) => Math.max(a, b), -Infinity)), size.height);
+  const rows = Array.from({ length: Math.max(ymax - ymin, 0) }, () => []);
   for (const ring of rings) {
     for (let i = 0; i < ring.length; i += 2) {
       const [x1, y1] = [ring[i], ring[i + 1]];
       const [x2, y2] = [ring[(i + 2) % ring.length], ring[(i + 3) % ring.length]];
       const first = Math.max(Math.ceil(Math.min(y1, y2) - 0.5), 0);
       const last = Math.min(Math.ceil(Math.max(y1, y2) - 0.5), size.height);
-      for (let y = first; y < last; y += 1) rows[y].push(x1 + ((y + 0.5 - y1) / (y2 - y1)) * (x2 - x1));
+      for (let y = first; y < last; y += 1) rows[y - ymin].push(x1 + ((y + 0.5 - y1) / (y2 - y1)) * (x2 - x1));
     }
   }
-  return trimmed(0, rows.map((crossings) => (crossings.length ? spansBetween(crossings, size.width) : crossings)));
+  return trimmed(ymin, rows.map((crossings) => (crossings.length ? spansBetween(crossings, size.width) : crossings)));
 }
 
 /** Return the spans between the first and second crossing, third and fourth, and so on. @param {number[]} crossings @param {number} width */

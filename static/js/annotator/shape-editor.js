@@ -1,0 +1,430 @@
+/**
+ * Labels one image with shapes: boxes in detection, polygons and masks in segmentation.
+ *
+ * Every change is a new state of `line`, so that undo and redo go back and forth without an end; the states of an image that one walks
+ * away from are kept until the page is left. The tools in tools/ make the changes; painter.js shows them; side.js is the panel beside.
+ */
+import { boundsOf, contains, areaOf, altered, fromSaved, movedTogether, NONE, toSaved } from "../lib/shapes.js";
+import { placed, withoutVertex } from "../lib/polygon.js";
+import { back, begin, commit, forward } from "../lib/timeline.js";
+import { count } from "../lib/format.js";
+import * as clipboard from "./clipboard.js";
+import { Painter } from "./painter.js";
+import { ShapeSaver } from "./shape-saver.js";
+import { ShapeStore } from "./shape-store.js";
+import { Side } from "./side.js";
+import { drawActive } from "./tools/marks.js";
+import { BoxTool } from "./tools/box.js";
+import { BrushTool, EraserTool, FillTool } from "./tools/brush.js";
+import { PolygonTool } from "./tools/polygon.js";
+import { SelectTool } from "./tools/select.js";
+
+/** The tools of each task by their keys; the first is the one to begin with. */
+const TOOLS = {
+  "object-detection": { b: BoxTool, v: SelectTool },
+  segmentation: { b: BrushTool, e: EraserTool, o: PolygonTool, k: FillTool, v: SelectTool },
+};
+const KEYS = {
+  Delete: "delete", Backspace: "delete", Escape: "let-go", "Ctrl+a": "select-all", "Ctrl+c": "copy", "Ctrl+v": "paste", d: "copy-to-next", h: "hide",
+  ".": "next-shape", ",": "previous-shape", "[": "smaller", "]": "larger", 0: "none", "Ctrl+z": "undo", "Ctrl+Shift+z": "redo", "Ctrl+y": "redo",
+};
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+export class ShapeEditor {
+  /** @param {import("../elements/image-annotator.js").ImageAnnotator} owner */
+  constructor(owner) {
+    this.owner = owner;
+    this.stage = owner.stage;
+    this.store = new ShapeStore(owner.getAttribute("shapes-href"));
+    this.project = owner.getAttribute("project-id");
+    this.task = owner.getAttribute("task");
+    this.isReadOnly = owner.hasAttribute("read-only");
+    this.line = begin(NONE);
+    this.selected = new Set();
+    this.drafts = new Map();
+    this.held = new Set();
+    this.side = new Side(this);
+    const look = { color: (one) => this.colorOf(one.categoryId), name: (one) => this.side.nameOf(one.categoryId), isShown: (one) => this.isShown(one), opacity: () => this.side.opacity };
+    this.painter = new Painter(this.stage, owner.piece, look, (context) => drawActive(context, this));
+    this.saver = new ShapeSaver((body) => this.store.put(body), (text) => this.side.say(text));
+    this.saver.addEventListener("settled", ({ detail }) => this.settled(detail));
+    this.tools = Object.fromEntries(Object.entries(TOOLS[this.task]).map(([key, Tool]) => [key, new Tool(this)]));
+    const wished = this.isReadOnly ? "select" : owner.settings[`tool ${this.task}`];
+    this.tool = Object.values(this.tools).find(({ name }) => name === wished) ?? this.tools.b;
+    this.side.showTool();
+    window.addEventListener("pagehide", () => this.saveLeaving(), { signal: owner.page.signal });
+    this.load();
+  }
+
+  close() {
+    this.painter.close();
+    if (this.isLoaded && !this.isReadOnly) this.store.leave(this.saver, () => this.line);
+  }
+
+  // --- what there is -------------------------------------------------------------------------------------------------
+
+  get shapes() {
+    return this.line.now.shapes;
+  }
+
+  get categoryId() {
+    return this.side.categoryId;
+  }
+
+  get brushPx() {
+    return this.side.brushPx;
+  }
+
+  colorOf(categoryId) {
+    return this.side.colorOf(categoryId);
+  }
+
+  isShown(one) {
+    return !this.isHidden && !this.side.hiddenClasses.has(one.categoryId);
+  }
+
+  visible() {
+    return this.shapes.filter((one) => this.isShown(one));
+  }
+
+  picked() {
+    return this.shapes.filter((one) => this.selected.has(one.id) && this.isShown(one));
+  }
+
+  /** Return the shape that is selected alone, or null. */
+  only() {
+    const picked = this.picked();
+    return picked.length === 1 ? picked[0] : null;
+  }
+
+  /** Return what lies under a point: of several shapes the smallest, so that each can be reached. @param {{x: number, y: number}} point image px */
+  hit(point) {
+    const reach = 3 / this.stage.view.scale;
+    const near = this.visible().filter((one) => {
+      const b = this.painter.pathOf(one).bounds;
+      return point.x >= b.xmin - reach && point.x <= b.xmax + reach && point.y >= b.ymin - reach && point.y <= b.ymax + reach && (one.box || contains(one, point));
+    });
+    return near.length > 1 ? near.reduce((best, one) => (areaOf(one) < areaOf(best) ? one : best)) : near[0] ?? null;
+  }
+
+  /** May a shape be begun now? If not, say why. */
+  mayDraw() {
+    if (this.isReadOnly || !this.isLoaded) return false;
+    if (!this.categoryId) {
+      this.tell("Name a class first");
+      document.querySelector("#label-add input")?.focus();
+      return false;
+    }
+    if (this.isHidden) this.command("hide");
+    if (this.side.hiddenClasses.has(this.categoryId)) this.side.toggleClass(this.categoryId);
+    return true;
+  }
+
+  // --- what is shown while a tool works ------------------------------------------------------------------------------
+
+  /** Show selected shapes otherwise than they are, until `settle` makes it so. @param {import("../lib/shapes.js").Shape[]} some */
+  draft(some) {
+    this.drafts = new Map(some.map((one) => [one.id, one]));
+    this.painter.soon();
+  }
+
+  settle() {
+    const some = [...this.drafts.values()];
+    this.drafts = new Map();
+    this.replace(some);
+  }
+
+  /** Show a shape that is being drawn. */
+  sketch(one) {
+    this.sketched = one;
+    this.painter.soon();
+  }
+
+  /** Show a polygon that is being drawn. */
+  trace(traced) {
+    this.traced = traced;
+    this.painter.soon();
+  }
+
+  /** Show the brush. */
+  ring(ring) {
+    this.brush = ring;
+    this.painter.soon();
+  }
+
+  /** Leave shapes out: the stroke shows them. @param {number[]} ids */
+  hold(ids) {
+    this.held = new Set(ids);
+    this.painter.soon();
+  }
+
+  /** Mark what the pointer is on. */
+  point(id, vertex) {
+    this.vertex = vertex;
+    if (id === this.pointed) return;
+    this.pointed = id;
+    this.painter.soon();
+  }
+
+  // --- changes -------------------------------------------------------------------------------------------------------
+
+  /** @param {import("../lib/shapes.js").Labels} labels @param {string | null} [merge] see timeline.js */
+  commit(labels, merge = null) {
+    if (this.isReadOnly || !this.isLoaded) return;
+    this.line = commit(this.line, labels, merge);
+    this.changed();
+  }
+
+  changed() {
+    const ids = new Set(this.shapes.map((one) => one.id));
+    this.selected = new Set([...this.selected].filter((id) => ids.has(id)));
+    this.drafts = new Map();
+    this.refresh();
+    this.saver.save(() => ({ shapes: this.shapes.map(toSaved), nothing_to_label: this.line.now.isNothing }));
+  }
+
+  refresh() {
+    this.painter.show(this.shapes, this.selected);
+    this.side.show();
+  }
+
+  /** @param {import("../lib/shapes.js").Shape} one */
+  add(one) {
+    this.selected = new Set([one.id]);
+    this.commit({ shapes: [...this.shapes, one], isNothing: false });
+    this.announce();
+  }
+
+  /** Put other forms in the place of shapes with the same ids, and take shapes away. @param {import("../lib/shapes.js").Shape[]} some @param {number[]} [gone] ids @param {string | null} [merge] */
+  replace(some, gone = [], merge = null) {
+    const others = new Map(some.map((one) => [one.id, one]));
+    if (!gone.length && this.shapes.every((one) => (others.get(one.id) ?? one) === one)) {
+      this.painter.soon();
+      return;
+    }
+    const shapes = this.shapes.filter((one) => !gone.includes(one.id)).map((one) => others.get(one.id) ?? one);
+    this.commit({ shapes, isNothing: false }, merge);
+  }
+
+  /** @param {import("../lib/polygon.js").Place} place */
+  removeVertex(place) {
+    const one = this.only();
+    const rings = withoutVertex(one.rings, place);
+    this.vertex = null;
+    if (rings) this.replace([altered(one, { rings })]);
+    else this.replace([], [one.id]);
+  }
+
+  remove() {
+    if (this.vertex && this.only()?.rings) this.removeVertex(this.vertex);
+    else if (this.selected.size) this.replace([], this.picked().map((one) => one.id));
+  }
+
+  /** Give the selection a class; without one, the shapes that come. @param {string} categoryId */
+  classify(categoryId) {
+    this.side.choose(categoryId);
+    if (!this.isReadOnly) this.replace(this.picked().filter((one) => one.categoryId !== categoryId).map((one) => altered(one, { categoryId })));
+  }
+
+  /** Move or, with Alt, resize by keys. @param {number} dx @param {number} dy @param {boolean} resizes */
+  nudge(dx, dy, resizes) {
+    const picked = this.picked();
+    const { size } = this.stage;
+    const merge = `${resizes ? "resize" : "move"} ${[...this.selected]}`;
+    const one = this.only();
+    if (!resizes) {
+      this.replace(movedTogether(picked, dx, dy, size), [], merge);
+    } else if (one?.box) {
+      const { xmin, ymin, xmax, ymax } = one.box;
+      const end = placed({ x: Math.max(xmax + dx, xmin + 1), y: Math.max(ymax + dy, ymin + 1) }, size);
+      this.replace([altered(one, { box: { xmin, ymin, xmax: end.x, ymax: end.y } })], [], merge);
+    }
+    this.announce();
+  }
+
+  // --- selection -----------------------------------------------------------------------------------------------------
+
+  /** @param {number[]} ids */
+  select(ids) {
+    this.selected = new Set(ids);
+    const one = this.only();
+    if (one) this.side.choose(one.categoryId);
+    this.refresh();
+  }
+
+  toggle(id) {
+    this.select(this.selected.has(id) ? [...this.selected].filter((other) => other !== id) : [...this.selected, id]);
+  }
+
+  /** Go to the next shape, in the order of reading. @param {number} step 1 or -1 */
+  step(step) {
+    const order = this.visible().map((one) => ({ id: one.id, ...this.painter.pathOf(one).bounds })).sort((a, b) => a.ymin - b.ymin || a.xmin - b.xmin);
+    if (!order.length) return;
+    const at = order.findIndex(({ id }) => this.selected.has(id));
+    const next = order[at < 0 ? (step > 0 ? 0 : order.length - 1) : (at + step + order.length) % order.length];
+    this.select([next.id]);
+    const seen = this.painter.seen();
+    if (next.xmin < seen.xmin || next.ymin < seen.ymin || next.xmax > seen.xmax || next.ymax > seen.ymax) this.look();
+    this.announce();
+  }
+
+  /** Bring the selection close. */
+  look() {
+    const some = this.picked().map(boundsOf);
+    if (!some.length) return;
+    const box = some.reduce((a, b) => ({ xmin: Math.min(a.xmin, b.xmin), ymin: Math.min(a.ymin, b.ymin), xmax: Math.max(a.xmax, b.xmax), ymax: Math.max(a.ymax, b.ymax) }));
+    this.stage.frame(box);
+  }
+
+  // --- keys and commands ---------------------------------------------------------------------------------------------
+
+  /** @param {KeyboardEvent} event @param {string} name @returns {boolean} was it a key of this editor? */
+  press(event, name) {
+    const onControl = event.target.matches?.("button, a, summary, input, [role=tab]");
+    if (!(onControl && name === "Enter") && this.tool.press?.(name)) return true;
+    const arrow = ARROWS[event.key];
+    if (arrow && this.picked().length && !onControl && !event.ctrlKey && !event.metaKey && !this.isReadOnly) {
+      const step = event.shiftKey ? 10 : 1;
+      this.nudge(arrow[0] * step, arrow[1] * step, event.altKey);
+      return true;
+    }
+    if (/^[1-9]$/.test(name)) {
+      const row = this.side.classAt(Number(name) - 1);
+      if (row && !event.repeat) this.classify(row);
+      return true;
+    }
+    if (this.tools[name]) this.use(this.tools[name].name);
+    return Boolean(this.tools[name]) || (KEYS[name] ? this.command(KEYS[name]) : false);
+  }
+
+  /** @param {string} name @returns {boolean} was it a command of this editor? */
+  command(name) {
+    const deeds = {
+      delete: () => this.remove(), "let-go": () => this.select([]), "select-all": () => this.select(this.visible().map((one) => one.id)),
+      copy: () => this.copy(), paste: () => this.paste(), "copy-to-next": () => this.copyToNext(), hide: () => this.hide(),
+      "next-shape": () => this.step(1), "previous-shape": () => this.step(-1), smaller: () => this.side.sizeBrush(0.8), larger: () => this.side.sizeBrush(1.25),
+      none: () => this.setNothing(), undo: () => this.travel(back, "Nothing to undo"), redo: () => this.travel(forward, "Nothing to redo"),
+    };
+    if (name.startsWith("tool-")) this.use(name.slice(5));
+    else deeds[name]?.();
+    return name in deeds || name.startsWith("tool-");
+  }
+
+  /** @param {string} name of a tool */
+  use(name) {
+    if (this.isReadOnly) return;
+    this.tool.cancel?.();
+    this.tool = Object.values(this.tools).find((tool) => tool.name === name);
+    this.brush = null;
+    this.pointed = null;
+    this.owner.set(`tool ${this.task}`, name);
+    this.stage.take(this.tool);
+    this.side.showTool();
+    this.painter.soon();
+  }
+
+  hide() {
+    this.isHidden = !this.isHidden;
+    this.painter.redraw();
+    this.side.show();
+  }
+
+  /** Say that somebody looked and found nothing, or take that back. */
+  setNothing() {
+    if (this.shapes.length) this.tell("There are labels: delete them first");
+    else this.commit({ shapes: [], isNothing: !this.line.now.isNothing });
+    this.side.show();
+  }
+
+  travel(take, ifNone) {
+    const line = take(this.line);
+    if (!line || this.isReadOnly) {
+      this.tell(ifNone);
+      return;
+    }
+    this.tool.cancel?.();
+    this.line = line;
+    this.changed();
+  }
+
+  // --- from image to image -------------------------------------------------------------------------------------------
+
+  /** @param {string | null} [href] of the screen that takes them by itself */
+  copy(href = null) {
+    const some = this.selected.size ? this.picked() : this.shapes;
+    if (!some.length) return;
+    clipboard.put(this.project, some, href);
+    this.tell(`${count(some.length, "label")} copied`);
+  }
+
+  paste() {
+    const copies = clipboard.take(this.project, this.stage.size).filter((one) => this.side.nameOf(one.categoryId));
+    if (this.isReadOnly || !copies.length) return;
+    this.selected = new Set(copies.map((one) => one.id));
+    this.commit({ shapes: [...this.shapes, ...copies], isNothing: false });
+    this.tell(`${count(copies.length, "label")} pasted`);
+  }
+
+  /** Walk to the next image with the selection, or with all there is. */
+  copyToNext() {
+    const next = this.owner.querySelector("[data-walk=next]");
+    if (!next || !this.shapes.length || this.isReadOnly) return;
+    this.copy(next.getAttribute("href"));
+    this.owner.walk("next");
+  }
+
+  /** Have the neighbours' labels here before one walks to them. @param {string[]} hrefs of their screens */
+  lookAhead(hrefs) {
+    this.store.lookAhead(hrefs.map((href) => new URL(href, location.href).searchParams.get("image")).filter(Boolean));
+  }
+
+  // --- the server ----------------------------------------------------------------------------------------------------
+
+  async load() {
+    try {
+      this.adopt(await this.store.load());
+    } catch {
+      this.tell("The labels could not be loaded. Reload the page.");
+    }
+  }
+
+  /** Take what the server has. @param {{version: number, shapes: object[], nothing_to_label: boolean, line?: object}} stored */
+  adopt(stored) {
+    this.line = stored.line ?? begin({ shapes: stored.shapes.map(fromSaved), isNothing: stored.nothing_to_label });
+    this.saver.version = stored.version;
+    this.isLoaded = true;
+    this.selected = new Set();
+    this.side.say(this.shapes.length || this.line.now.isNothing ? "Saved" : "");
+    this.refresh();
+    if (clipboard.isFor(this.project, location.pathname + location.search)) this.paste();
+  }
+
+  saveLeaving() {
+    if (this.saver.wanted) this.store.putLast({ version: this.saver.version, ...this.saver.wanted() });
+  }
+
+  settled({ ok, reply }) {
+    if (ok) document.getElementById("label-summary")?.dispatchEvent(new Event("annotator:saved"));
+    else if (reply.status === 409 && reply.answer.current) this.side.showConflict(reply.answer.current, this.shapes.length);
+    else this.tell(reply.answer.detail ?? "Not saved: the server did not answer. The next change tries again.");
+  }
+
+  /** Answer an edit made elsewhere. @param {DOMStringMap} words */
+  resolve({ conflict }) {
+    const { current } = this.saver.lost.answer;
+    this.saver.adopt(current.version, conflict === "theirs");
+    if (conflict === "theirs") this.adopt(current);
+  }
+
+  // --- words ---------------------------------------------------------------------------------------------------------
+
+  tell(text) {
+    this.side.tell(text);
+  }
+
+  /** Tell who cannot see it where the selected shape is. */
+  announce() {
+    const one = this.only();
+    if (one) this.side.announce(one);
+  }
+}
