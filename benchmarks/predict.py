@@ -144,7 +144,9 @@ def prepare(symmetry: str) -> None:
     from app.registry import service as registry_service
     from app.serving import service as serving_service
     from app.settings import get_settings
+    from worker.runtime import preparation
 
+    preparation.export_all()  # else `kizu up` would do it in the background of what is measured
     with transaction() as session:
         account_service.ensure_owner(session)
         session.flush()
