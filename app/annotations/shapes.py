@@ -32,6 +32,7 @@ class HasClasses(Protocol):
     def shape_classes(self) -> str | None: ...
 
 
+NOTHING = ","  # `image.shape_classes` where a person looked and there is nothing to mark
 _MOST_ERRORS = 20  # enough to see what is wrong with a thousand boxes
 
 
@@ -168,7 +169,7 @@ def set_shapes(
 def shape_classes(annotations: Iterable[AnnotationValue]) -> str:
     """Return what `image.shape_classes` holds for a labelled image: `,3,17,`, or `,` where nothing is marked."""
     ids = sorted({annotation.category_id for annotation in annotations})
-    return f",{','.join(map(str, ids))}," if ids else ","
+    return f",{','.join(map(str, ids))}," if ids else NOTHING
 
 
 def parse_shape_classes(text: str | None) -> frozenset[int]:

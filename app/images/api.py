@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 
 from app.accounts.permissions import Action, Actor
 from app.annotations import service as annotation_service
-from app.contracts.tasks import Split
+from app.contracts.tasks import Split, TaskType
 from app.core import pictures
 from app.core.errors import Conflict, Invalid, UnsupportedMedia
 from app.core.pagination import decode_cursor, encode_cursor
@@ -167,14 +167,15 @@ def list_images(
     tag: Annotated[str | None, Query(max_length=200, description="The name of a tag")] = None,
 ) -> PageOf[ListedImage]:
     """List the images of a project, the newest first."""
-    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    has_shapes = TaskType(project.task).has_shapes
     wanted = ImageFilter(
         classes=() if class_id is None else (class_id,),
         splits=() if split is None else (NONE if split == NONE else Split(split).value,),
         is_labelled=labelled,
         tags=() if tag is None else (_tag_id(session, project_id, tag),),
     )
-    query = select(Image).where(*conditions.where(project_id, wanted, None))
+    query = select(Image).where(*conditions.where(project_id, wanted, None, has_shapes=has_shapes))
     if cursor is not None:
         (last_id,) = decode_cursor(cursor, 1)
         if not isinstance(last_id, int):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
@@ -138,15 +138,15 @@ class BulkChange:
         self.words: Vocabulary = vocabulary.load(session, project_id, model_id=self._wanted.model_id)
         if not everything and not image_ids:
             raise Invalid("Select some images first.")
-        self.selection: Selection = (
-            conditions.select_ids(project_id, self._wanted, self.words.model) if everything else (image_ids or [])
-        )
+        self.selection: Selection = self._select_ids() if everything else (image_ids or [])
 
     def first_id(self) -> int | None:
         if isinstance(self.selection, list):
             return self.selection[0]
-        query = conditions.select_ids(self._project.id, self._wanted, self.words.model)
-        return self._session.scalar(query.limit(1))
+        return self._session.scalar(self._select_ids().limit(1))
+
+    def _select_ids(self) -> Select:
+        return conditions.select_ids(self._project.id, self._wanted, self.words.model, has_shapes=self.words.has_shapes)
 
     def answer(self, text: str, *, undo: dict[str, object] | None = None) -> Response:
         """Answer with the screen as it is now, and a message that may offer to undo."""

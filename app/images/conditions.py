@@ -19,9 +19,10 @@ from sqlalchemy import (
     tuple_,
 )
 
+from app.annotations.shapes import NOTHING
 from app.core.errors import Invalid
 from app.core.pagination import decode_cursor
-from app.db.tables import Image, ImageMetadata, ImageTag, Prediction
+from app.db.tables import Annotation, Image, ImageMetadata, ImageTag, Prediction
 from app.images.filters import NONE, ImageFilter, Sort
 from app.images.vocabulary import ModelRef
 
@@ -55,9 +56,12 @@ def with_prediction(query: Select, wanted: ImageFilter, model: ModelRef | None, 
     return query.join(Prediction, and_(Prediction.image_id == Image.id, Prediction.model_id == model.id), isouter=True)
 
 
-def where(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> list[ColumnElement[bool]]:
+def where(
+    project_id: int, wanted: ImageFilter, model: ModelRef | None, *, has_shapes: bool
+) -> list[ColumnElement[bool]]:
+    """Return the conditions under which an image fits; `has_shapes` says how images of the project carry classes."""
     found: list[ColumnElement[bool]] = [Image.project_id == project_id, Image.deleted_at.is_(None)]
-    by_label = _label_conditions(wanted, model)
+    by_label = _label_conditions(wanted, model, has_shapes=has_shapes)
     if by_label:
         together = and_(*by_label)
         found.append(or_(together, Image.labelled_at >= wanted.since) if wanted.since else together)
@@ -79,16 +83,26 @@ def where(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> list[
     return found
 
 
-def select_ids(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select:
+def select_ids(project_id: int, wanted: ImageFilter, model: ModelRef | None, *, has_shapes: bool) -> Select:
     """Return the query for the ids of all images that match: what “all that match” stands for."""
-    return with_prediction(select(Image.id).where(*where(project_id, wanted, model)), wanted, model)
+    conditions = where(project_id, wanted, model, has_shapes=has_shapes)
+    return with_prediction(select(Image.id).where(*conditions), wanted, model)
 
 
-def _label_conditions(wanted: ImageFilter, model: ModelRef | None) -> list[ColumnElement[bool]]:
+def has_no_class(*, has_shapes: bool) -> ColumnElement[bool]:
+    """Return the condition of carrying no class; with shapes, that a person found nothing to label."""
+    return Image.shape_classes == NOTHING if has_shapes else Image.category_id.is_(None)
+
+
+def _label_conditions(wanted: ImageFilter, model: ModelRef | None, *, has_shapes: bool) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.classes or wanted.has_no_class:
-        choices = [Image.category_id.in_(wanted.classes)] if wanted.classes else []
-        found.append(or_(*choices, *([Image.category_id.is_(None)] if wanted.has_no_class else [])))
+        choices = []
+        if wanted.classes and has_shapes:
+            choices.append(Image.id.in_(select(Annotation.image_id).where(Annotation.category_id.in_(wanted.classes))))
+        elif wanted.classes:
+            choices.append(Image.category_id.in_(wanted.classes))
+        found.append(or_(*choices, *([has_no_class(has_shapes=has_shapes)] if wanted.has_no_class else [])))
     if wanted.is_labelled is not None:
         found.append(Image.is_labelled.is_(wanted.is_labelled))
     if wanted.is_wrong:
@@ -97,9 +111,13 @@ def _label_conditions(wanted: ImageFilter, model: ModelRef | None) -> list[Colum
 
 
 def is_wrong() -> ColumnElement[bool]:
-    """Compare with the class that the image carries now: a label that was put right is no mistake of the model's."""
+    """Compare with the class that the image carries now: a label that was put right is no mistake of the model's.
+
+    Of shapes it counts what was found when the model was evaluated.
+    """
     differs = and_(Image.category_id.is_not(None), Prediction.predicted_category_id != Image.category_id)
-    return case((differs, literal(value=True)), else_=literal(value=False))
+    missed = and_(Image.shape_classes.is_not(None), Prediction.is_wrong.is_(True))
+    return case((or_(differs, missed), literal(value=True)), else_=literal(value=False))
 
 
 def is_unsure(model: ModelRef) -> ColumnElement[bool]:

@@ -51,7 +51,9 @@ class Facets:
 # Each filter that is counted: does a combination fit it?
 _FITS: dict[str, Callable[[ImageFilter, Count], bool]] = {
     "class": lambda f, c: (
-        not (f.classes or f.has_no_class) or c.category_id in f.classes or (f.has_no_class and c.category_id is None)
+        not (f.classes or f.has_no_class)
+        or not c.class_ids.isdisjoint(f.classes)
+        or (f.has_no_class and c.has_no_class)
     ),
     "split": lambda f, c: not f.splits or (c.split or NONE) in f.splits,
     "labelled": lambda f, c: f.is_labelled is None or c.is_labelled is f.is_labelled,
@@ -84,9 +86,12 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
         Facet(
             "class",
             "Class",
-            tuple(
-                value("class", one.name, str(one.id), partial(_carries, one.id), color=one.color)
-                for one in vocabulary.classes
+            (
+                *(
+                    value("class", one.name, str(one.id), partial(_carries, one.id), color=one.color)
+                    for one in vocabulary.classes
+                ),
+                *([value("class", "Nothing to label", NONE, _has_no_class)] if vocabulary.has_shapes else []),
             ),
         ),
         Facet(
@@ -151,7 +156,11 @@ def build(wanted: ImageFilter, counts: Counts, vocabulary: Vocabulary) -> Facets
 
 
 def _carries(category_id: int, cell: Count) -> bool:
-    return cell.category_id == category_id
+    return category_id in cell.class_ids
+
+
+def _has_no_class(cell: Count) -> bool:
+    return cell.has_no_class
 
 
 def _is_called(category_id: int, cell: Count) -> bool:
@@ -174,9 +183,11 @@ def chips_of(wanted: ImageFilter, vocabulary: Vocabulary) -> list[Chip]:
 
 def _words(name: str, given: str, vocabulary: Vocabulary) -> str | None:
     """Return a condition in words, None for what is no condition (the order). What was deleted is named as such."""
+    if name == "class" and given == NONE:
+        return "nothing to label" if vocabulary.has_shapes else "no class"
     if name == "class":
-        found = vocabulary.find_class(int(given)) if given != NONE else None
-        return "no class" if given == NONE else (found.name if found else "a deleted class")
+        found = vocabulary.find_class(int(given))
+        return found.name if found else "a deleted class"
     if name == "tag":
         tag = vocabulary.find_tag(int(given))
         return f"tag: {tag.name if tag else 'deleted'}"

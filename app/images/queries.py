@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Select, String, cast, func, literal, null, select, union_all
+from sqlalchemy import Integer, Select, String, Text, cast, func, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
+from app.annotations.shapes import NOTHING, classes_of
 from app.core.errors import NotFound
 from app.core.pagination import Page, encode_cursor
 from app.db.base import Json
-from app.db.tables import Image, ImageMetadata, ImageTag, Prediction, User
+from app.db.tables import Annotation, Image, ImageMetadata, ImageTag, Prediction, User
 from app.images import conditions
 from app.images.filters import ImageFilter, Sort
 from app.images.vocabulary import ModelRef
+from app.projects import service as project_service
 
 PAGE_SIZE = 80
 MAX_PAGE_SIZE = 500
+_TEXTS: dict[str, Any] = {"split": String, "shape_classes": Text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class GridRow:
     height_px: int
     split: str | None
     category_id: int | None
+    shape_classes: str | None
     is_labelled: bool
     predicted_id: int | None
     score: float | None
@@ -47,9 +51,13 @@ class GridRow:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Images of one combination; the counts of every filter's values are sums over these."""
+    """Images of one combination; the counts of every filter's values are sums over these.
 
-    category_id: int | None
+    `has_no_class` is what the filter for no class asks for: see `app.images.conditions.has_no_class`.
+    """
+
+    class_ids: frozenset[int]
+    has_no_class: bool
     split: str | None
     is_labelled: bool
     predicted_id: int | None
@@ -92,7 +100,8 @@ def list_images(
     """
     limit = max(1, min(limit, MAX_PAGE_SIZE))
     keys = conditions.sort_keys(wanted.sort, model)
-    query = _select(project_id, wanted, model).order_by(*conditions.ordering(wanted.sort, keys)).limit(limit + 1)
+    query = _select(session, project_id, wanted, model).order_by(*conditions.ordering(wanted.sort, keys))
+    query = query.limit(limit + 1)
     if cursor is not None:
         query = query.where(conditions.beyond(wanted.sort, keys, conditions.position(wanted.sort, cursor)))
     rows = session.execute(query).all()
@@ -124,33 +133,43 @@ def count_images(
             prediction; without it an index alone answers.
     """
     shown = model if with_predictions or wanted.asks_model else None
-    cells = _cells(project_id, wanted, shown)
+    has_shapes = project_service.has_shapes(session, project_id)
+    cells = _cells(project_id, wanted, shown, has_shapes=has_shapes)
     tags = (
         select(
-            *_nothing("category_id", "split", "predicted_id"),
+            *_nothing("category_id", "shape_classes", "split", "predicted_id"),
             *(literal(value=False) for _ in range(3)),
             ImageTag.tag_id,
             func.count(),
         )
         .join(Image, Image.id == ImageTag.image_id)
-        .where(*conditions.where(project_id, wanted, model))
+        .where(*conditions.where(project_id, wanted, model, has_shapes=has_shapes))
         .group_by(ImageTag.tag_id)
     )
     rows = session.execute(union_all(cells, conditions.with_prediction(tags, wanted, model))).all()
     return Counts(
-        cells=tuple(
-            Count(r.category_id, r.split, bool(r.is_labelled), r.predicted_id, bool(r.is_wrong), bool(r.is_unsure), r.n)
-            for r in rows
-            if r.tag_id is None
-        ),
+        cells=tuple(_count(row, has_shapes=has_shapes) for row in rows if row.tag_id is None),
         tags={r.tag_id: r.n for r in rows if r.tag_id is not None},
         has_predictions=shown is not None,
     )
 
 
-def _cells(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select:
+def _count(row: Any, *, has_shapes: bool) -> Count:
+    return Count(
+        class_ids=classes_of(row),
+        has_no_class=row.shape_classes == NOTHING if has_shapes else row.category_id is None,
+        split=row.split,
+        is_labelled=bool(row.is_labelled),
+        predicted_id=row.predicted_id,
+        is_wrong=bool(row.is_wrong),
+        is_unsure=bool(row.is_unsure),
+        n=row.n,
+    )
+
+
+def _cells(project_id: int, wanted: ImageFilter, model: ModelRef | None, *, has_shapes: bool) -> Select:
     base = ImageFilter(tags=wanted.tags, metadata=wanted.metadata, text=wanted.text)
-    groups: list[Any] = [Image.category_id, Image.split]
+    groups: list[Any] = [Image.category_id, Image.shape_classes, Image.split]
     if model:
         groups += [Prediction.predicted_category_id, Image.is_labelled]
         groups += [conditions.is_wrong(), conditions.is_unsure(model)]
@@ -158,24 +177,24 @@ def _cells(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Sele
     else:
         columns = [*groups, *_nothing("predicted_id"), Image.is_labelled, literal(value=False), literal(value=False)]
         groups.append(Image.is_labelled)
-    names = ("category_id", "split", "predicted_id", "is_labelled", "is_wrong", "is_unsure")
+    names = ("category_id", "shape_classes", "split", "predicted_id", "is_labelled", "is_wrong", "is_unsure")
     query = select(
         *(column.label(name) for name, column in zip(names, columns, strict=True)),
         *_nothing("tag_id"),
         func.count().label("n"),
-    ).where(*conditions.where(project_id, base, model))
+    ).where(*conditions.where(project_id, base, model, has_shapes=has_shapes))
     return conditions.with_prediction(query, wanted, model, always=True).group_by(*groups)
 
 
 def _nothing(*names: str) -> list[Any]:
     """Return typed NULLs: PostgreSQL wants to know the type of a union's column."""
-    return [cast(null(), String if name == "split" else Integer).label(name) for name in names]
+    return [cast(null(), _TEXTS.get(name, Integer)).label(name) for name in names]
 
 
 def find_first_id(session: Session, project_id: int, wanted: ImageFilter, *, model: ModelRef | None) -> int | None:
     """Return the first image in the order of the filter, or None where nothing matches."""
     keys = conditions.sort_keys(wanted.sort, model)
-    query = _select(project_id, wanted, model).order_by(*conditions.ordering(wanted.sort, keys)).limit(1)
+    query = _select(session, project_id, wanted, model).order_by(*conditions.ordering(wanted.sort, keys)).limit(1)
     row = session.execute(query).first()
     return row.id if row else None
 
@@ -196,7 +215,7 @@ def get_neighbours(
     """
     position = image.place(wanted.sort, model)
     keys = conditions.sort_keys(wanted.sort, model)
-    fits = _select(project_id, wanted, model).where(Image.id != image.id)
+    fits = _select(session, project_id, wanted, model).where(Image.id != image.id)
     open_ones = fits.where(Image.is_labelled.is_(False))
     forwards = conditions.ordering(wanted.sort, keys)
     backwards = conditions.ordering(wanted.sort, keys, is_backward=True)
@@ -243,6 +262,7 @@ class ImageDetail:
     sha256: str
     split: str | None
     category_id: int | None
+    shape_classes: str | None
     is_labelled: bool
     version: int
     labelled_at: datetime | None
@@ -278,6 +298,7 @@ def get_image(session: Session, project_id: int, image_id: int, *, model: ModelR
         "sha256",
         "split",
         "category_id",
+        "shape_classes",
     )
     names += ("is_labelled", "version", "labelled_at", "uploaded_at")
     query = (
@@ -317,18 +338,23 @@ def get_extras(session: Session, image_id: int) -> tuple[list[int], dict[int, An
 
 def count_by_class(session: Session, project_id: int) -> dict[int | None, int]:
     """Return how many images carry each class; None stands for those without one."""
-    query = (
-        select(Image.category_id, func.count())
-        .where(Image.project_id == project_id, Image.deleted_at.is_(None))
-        .group_by(Image.category_id)
-    )
-    return {row[0]: row[1] for row in session.execute(query)}
+    live = (Image.project_id == project_id, Image.deleted_at.is_(None))
+    by_class: Select = select(Image.category_id, func.count()).where(*live).group_by(Image.category_id)
+    if project_service.has_shapes(session, project_id):
+        by_class = (
+            select(Annotation.category_id, func.count(func.distinct(Annotation.image_id)))
+            .join(Image, Image.id == Annotation.image_id)
+            .where(*live)
+            .group_by(Annotation.category_id)
+        )
+    return {row[0]: row[1] for row in session.execute(by_class)}
 
 
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _select(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select:
+def _select(session: Session, project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Select:
+    has_shapes = project_service.has_shapes(session, project_id)
     keys = conditions.sort_keys(wanted.sort, model)
     query = select(
         Image.id,
@@ -337,10 +363,11 @@ def _select(project_id: int, wanted: ImageFilter, model: ModelRef | None) -> Sel
         Image.height_px,
         Image.split,
         Image.category_id,
+        Image.shape_classes,
         Image.is_labelled,
         *conditions.prediction_columns(model),
         keys[0].label("sort_key"),
-    ).where(*conditions.where(project_id, wanted, model))
+    ).where(*conditions.where(project_id, wanted, model, has_shapes=has_shapes))
     return conditions.with_prediction(query, wanted, model, always=True)
 
 
@@ -352,6 +379,7 @@ def _row(row: Any) -> GridRow:
         height_px=row.height_px,
         split=row.split,
         category_id=row.category_id,
+        shape_classes=row.shape_classes,
         is_labelled=bool(row.is_labelled),
         predicted_id=row.predicted_id,
         score=row.score,

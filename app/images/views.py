@@ -8,6 +8,7 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
+from app.annotations.shapes import classes_of
 from app.core.ids import new_uuid
 from app.db.tables import Project
 from app.images import facets, queries, vocabulary
@@ -15,6 +16,10 @@ from app.images.facets import Facets
 from app.images.filters import ImageFilter
 from app.images.queries import GridRow, ImageDetail
 from app.images.vocabulary import ClassRef, FieldRef, ModelRef, TagRef, Vocabulary
+from app.projects.palette import CATEGORY_COLORS
+
+NOTHING_COLOR = CATEGORY_COLORS[-1]  # grey
+_MOST_NAMED = 2  # classes that a tile names
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Detail:
 
     image: ImageDetail
     category: ClassRef | None
+    classes: tuple[ClassRef, ...]
     predicted: ClassRef | None
     tags: tuple[TagRef, ...]
     other_tags: tuple[TagRef, ...]
@@ -108,14 +114,14 @@ class Browse:
 
 
 def tile_of(row: GridRow | ImageDetail, words: Vocabulary, links: Links, wanted: ImageFilter) -> Tile:
-    category, predicted = words.find_class(row.category_id), words.find_class(row.predicted_id)
+    predicted = words.find_class(row.predicted_id)
     return Tile(
         id=row.id,
         name=row.name,
         width_px=row.width_px,
         height_px=row.height_px,
         split=row.split,
-        category=(category.name, category.color) if category else None,
+        category=label_of(row, words),
         predicted=(predicted.name, predicted.color, row.score or 0.0) if predicted else None,
         is_wrong=row.is_wrong,
         is_unsure=row.is_unsure,
@@ -123,6 +129,15 @@ def tile_of(row: GridRow | ImageDetail, words: Vocabulary, links: Links, wanted:
         open_href=links.show(wanted, row.id),
         thumb=links.thumb(row.id),
     )
+
+
+def label_of(row: GridRow | ImageDetail, words: Vocabulary) -> tuple[str, str] | None:
+    """Return what an image is labelled with in a few words, and the colour of its first class; None unlabelled."""
+    held = [one for one in words.classes if one.id in classes_of(row)]
+    if not held:
+        return ("nothing", NOTHING_COLOR) if row.shape_classes is not None else None
+    more = f" + {len(held) - _MOST_NAMED}" if len(held) > _MOST_NAMED else ""
+    return ", ".join(one.name for one in held[:_MOST_NAMED]) + more, held[0].color
 
 
 def load_grid(
@@ -152,6 +167,7 @@ def load_detail(
     return Detail(
         image=image,
         category=words.find_class(image.category_id),
+        classes=tuple(one for one in words.classes if one.id in classes_of(image)),
         predicted=words.find_class(image.predicted_id),
         tags=tuple(tag for tag in words.tags if tag.id in tag_ids),
         other_tags=tuple(tag for tag in words.tags if tag.id not in tag_ids),

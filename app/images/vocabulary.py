@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Boolean, Float, Integer, Select, String, Text, cast, func, literal, null, select, union_all
+from sqlalchemy import Boolean, Float, Integer, Select, String, Text, case, cast, func, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
+from app.contracts.tasks import TaskType
 from app.core.errors import NotFound
-from app.db.tables import Category, Image, MetadataField, ModelVersion, Tag
+from app.db.tables import Annotation, Category, Image, MetadataField, ModelVersion, Project, Tag
+
+_WITH_SHAPES = [task for task in TaskType if task.has_shapes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Vocabulary:
     fields: tuple[FieldRef, ...]
     model: ModelRef | None
     n_images: int
+    has_shapes: bool
 
     def find_class(self, category_id: int | None) -> ClassRef | None:
         return next((one for one in self.classes if one.id == category_id), None)
@@ -101,6 +105,7 @@ def load(session: Session, project_id: int, *, model_id: UUID | None = None, wit
         tags=tuple(TagRef(int(r.key), r.name, r.hint) for r in of_kind["tag"]),
         fields=tuple(FieldRef(int(r.key), r.name, r.hint) for r in of_kind["field"]),
         n_images=sum(int(r.number) for r in of_kind["total"]),
+        has_shapes=any(TaskType(r.hint).has_shapes for r in of_kind["total"]),
         model=next((ModelRef(UUID(r.key), r.name, r.hint, r.number, bool(r.note)) for r in of_kind["model"]), None),
     )
 
@@ -110,7 +115,16 @@ def _live_images(project_id: int) -> Select:
 
 
 def _classes(project_id: int, with_counts: bool) -> Select:
-    count = _live_images(project_id).where(Image.category_id == Category.id).correlate(Category).scalar_subquery()
+    by_class = _live_images(project_id).where(Image.category_id == Category.id).correlate(Category).scalar_subquery()
+    by_shapes = (
+        select(func.count(func.distinct(Annotation.image_id)))
+        .join(Image, Image.id == Annotation.image_id)
+        .where(Annotation.category_id == Category.id, Image.deleted_at.is_(None))
+        .correlate(Category)
+        .scalar_subquery()
+    )
+    task = select(Project.task).where(Project.id == project_id).scalar_subquery()
+    count = case((task.in_(_WITH_SHAPES), by_shapes), else_=by_class)
     return select(
         literal("class").label("kind"),
         Category.index.label("place"),
@@ -129,11 +143,11 @@ def _total(project_id: int) -> Select:
         literal(0, Integer),
         cast(literal(""), String),
         cast(literal(""), String),
-        cast(literal(""), String),
+        Project.task,
         literal(value=False),
         cast(_live_images(project_id).scalar_subquery(), Float),
         cast(literal(""), Text),
-    )
+    ).where(Project.id == project_id)
 
 
 def _tags(project_id: int) -> Select:

@@ -17,6 +17,7 @@ from app.db.visibility import WITH_DELETED
 from app.projects.palette import is_good_name, next_color
 
 SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION})
+NORMAL, ABNORMAL = "Normal", "Abnormal"  # the names of the wire contract
 METADATA_TYPES = frozenset({"text", "number", "boolean"})
 _COLOR = re.compile(r"#[0-9a-f]{6}")
 _Part = TypeVar("_Part", Category, Tag, MetadataField)
@@ -34,6 +35,14 @@ def get_for(session: Session, *, actor: Actor, project_id: int, action: Action) 
         raise NotFound("There is no such project.")
     actor.require(action)
     return project
+
+
+def has_shapes(session: Session, project_id: int) -> bool:
+    """Return whether images of the project carry shapes instead of one class each.
+
+    Costs no statement in a session that has the project. The caller has checked that it may be seen.
+    """
+    return TaskType(session.get_one(Project, project_id).task).has_shapes
 
 
 def _may_enter(session: Session, actor: Actor, project: Project) -> bool:
@@ -61,7 +70,7 @@ def list_projects(session: Session, *, actor: Actor) -> list[Project]:
 def create_project(
     session: Session, *, actor: Actor, name: str, task: TaskType, is_invite_only: bool = False
 ) -> Project:
-    """Create an empty project.
+    """Create a project without images; one of anomaly detection with its two classes.
 
     Raises:
         PermissionDenied: The actor may not create projects.
@@ -73,6 +82,9 @@ def create_project(
     project = Project(name=required_name(name), task=task, created_by_id=actor.user_id, is_invite_only=is_invite_only)
     session.add(project)
     session.flush()
+    if task is TaskType.ANOMALY:
+        add_category(session, project=project, name=NORMAL, is_good=True)
+        add_category(session, project=project, name=ABNORMAL, is_good=False)
     record(session, user_id=actor.user_id, action="project.create", subject=project.name, project_id=project.id)
     return project
 
@@ -158,7 +170,7 @@ def create_category(
         NotFound: No such project.
         PermissionDenied: The actor may not edit it.
         NameTaken: The project has a class of this name.
-        Invalid: The name or the colour is not acceptable.
+        Invalid: The name or the colour is not acceptable, or an anomaly project has its two classes.
     """
     project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
     return add_category(session, project=project, name=name, color=color, description=description, is_good=is_good)
@@ -178,6 +190,10 @@ def add_category(
     existing = list_categories(session, project.id)
     if any(category.name == name for category in existing):
         raise _taken("class", name)
+    if project.task == TaskType.ANOMALY and len(existing) >= 2:
+        raise _invalid(
+            "/name", "An anomaly project tells normal from abnormal; it has no further classes.", "two_classes"
+        )
     if is_good is None:
         is_good = is_good_name(name) and not any(category.is_good for category in existing)
     first_index = 0 if project.task in {TaskType.CLASSIFICATION, TaskType.ANOMALY} else 1
@@ -229,12 +245,15 @@ def update_category(
 
 
 def delete_category(session: Session, *, actor: Actor, project_id: int, category_id: int) -> None:
-    """Remove a class that no image carries. Deleted images lose it, and come back without a label.
+    """Remove a class that no image carries. Deleted images lose it; one that had no other comes back without a label.
 
     Raises:
+        Invalid: The project is one of anomaly detection, which needs both of its classes.
         InUse: Images carry it; `extra["count"]` says how many.
     """
     project = get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
+    if project.task == TaskType.ANOMALY:
+        raise Invalid("An anomaly project needs both of its classes.")
     category = get_category(session, project_id=project_id, category_id=category_id)
     count = session.scalar(
         select(func.count(func.distinct(Annotation.image_id)))
@@ -251,17 +270,21 @@ def delete_category(session: Session, *, actor: Actor, project_id: int, category
 
 def _take_from_deleted(session: Session, category_id: int) -> None:
     is_deleted = Image.deleted_at.is_not(None)
+    options = {"synchronize_session": False, **WITH_DELETED}
     session.execute(
         delete(Annotation).where(
             Annotation.category_id == category_id, Annotation.image_id.in_(select(Image.id).where(is_deleted))
         ),
-        execution_options={"synchronize_session": False, **WITH_DELETED},
+        execution_options=options,
     )
+    unlabelled = {"category_id": None, "shape_classes": None, "is_labelled": False, "version": Image.version + 1}
+    alone = (Image.category_id == category_id) | (Image.shape_classes == f",{category_id},")
+    session.execute(update(Image).where(alone, is_deleted).values(unlabelled), execution_options=options)
     session.execute(
         update(Image)
-        .where(Image.category_id == category_id, is_deleted)
-        .values(category_id=None, is_labelled=False, version=Image.version + 1),
-        execution_options={"synchronize_session": False, **WITH_DELETED},
+        .where(Image.shape_classes.contains(f",{category_id},"), is_deleted)
+        .values(shape_classes=func.replace(Image.shape_classes, f",{category_id},", ","), version=Image.version + 1),
+        execution_options=options,
     )
 
 
