@@ -54,7 +54,10 @@ def _class_scores(rows: np.ndarray) -> list[ClassScores]:
 
 
 # What a bundle's output means, by task; other tasks join here.
-_DECODERS: dict[TaskType, Callable[[np.ndarray], list[ClassScores]]] = {TaskType.CLASSIFICATION: _class_scores}
+_DECODERS: dict[TaskType, Callable[[np.ndarray], list[ClassScores]]] = {
+    TaskType.CLASSIFICATION: _class_scores,
+    TaskType.ANOMALY: _class_scores,
+}
 
 
 class LoadedModel:

@@ -10,71 +10,20 @@ extent and is left out.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from app.catalog import View
 from worker.ml.backbones.export import FEATURES_NAME, INPUT_NAME, ExportedBackbone
 from worker.ml.backbones.layout import FeaturePart, map_names
+from worker.ml.exporters.graph import PREFIX, Graph
 from worker.ml.heads.kernel import Head, KernelPart
 from worker.ml.heads.linear import LinearHead
 
-_PREFIX = "kizu/"
 _HEAT_STRIDE = 16
 _MIN_HEAT_SIDE = 8
-_BEGINNING = -(2**31)
-
-
-class _Graph:
-    """A list of nodes under construction; every helper returns the name of the tensor that it made."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self._n_made = 0
-
-    def add(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        self._n_made += 1
-        output = name or f"{_PREFIX}{op}_{self._n_made}"
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}#{self._n_made}", **attributes))
-        return output
-
-    def constant(self, values: np.ndarray | Sequence[int]) -> str:
-        array = np.asarray(values)
-        array = array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32)
-        name = f"{_PREFIX}constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def reversed(self, tensor: str, *, axis: int) -> str:
-        starts, ends = self.constant([-1]), self.constant([_BEGINNING])
-        return self.add("Slice", tensor, starts, ends, self.constant([axis]), self.constant([-1]))
-
-    def transposed(self, tensor: str) -> str:
-        return self.add("Transpose", tensor, perm=[0, 1, 3, 2])
-
-    def turned(self, tensor: str, quarter_turns: int) -> str:
-        """Turn (B, C, H, W) counter-clockwise, as `numpy.rot90` does."""
-        match quarter_turns % 4:
-            case 1:
-                return self.reversed(self.transposed(tensor), axis=2)
-            case 2:
-                return self.reversed(self.reversed(tensor, axis=2), axis=3)
-            case 3:
-                return self.reversed(self.transposed(tensor), axis=3)
-        return tensor
-
-    def seen_from(self, tensor: str, view: View) -> str:
-        turned = self.turned(tensor, view.quarter_turns)
-        return self.reversed(turned, axis=3) if view.is_mirrored else turned
-
-    def seen_back(self, tensor: str, view: View) -> str:
-        """Undo `seen_from`."""
-        straight = self.reversed(tensor, axis=3) if view.is_mirrored else tensor
-        return self.turned(straight, -view.quarter_turns)
 
 
 def compose(
@@ -94,7 +43,7 @@ def compose(
         path: The file to write.
     """
     source = onnx.load(backbone.path)
-    graph = _Graph()
+    graph = Graph()
     _prepare_backbone(source, graph, views)
     before = list(graph.nodes)
     graph.nodes = []
@@ -124,9 +73,9 @@ def heat_side(backbone: ExportedBackbone) -> int:
     return max(_MIN_HEAT_SIDE, backbone.image_size_px // _HEAT_STRIDE)
 
 
-def _prepare_backbone(source: onnx.ModelProto, graph: _Graph, views: Sequence[View]) -> None:
+def _prepare_backbone(source: onnx.ModelProto, graph: Graph, views: Sequence[View]) -> None:
     """Let the backbone read all views as one batch (V * B), and free its names `image` and `features`."""
-    seen = f"{_PREFIX}views"
+    seen = f"{PREFIX}views"
     if len(views) == 1 and views[0].index == 0:
         seen = INPUT_NAME
     else:
@@ -134,8 +83,8 @@ def _prepare_backbone(source: onnx.ModelProto, graph: _Graph, views: Sequence[Vi
         graph.add("Concat", *turned, name=seen, axis=0)
     for node in source.graph.node:
         _rename(node.input, INPUT_NAME, seen)
-        _rename(node.input, FEATURES_NAME, f"{_PREFIX}view_features")
-        _rename(node.output, FEATURES_NAME, f"{_PREFIX}view_features")
+        _rename(node.input, FEATURES_NAME, f"{PREFIX}view_features")
+        _rename(node.output, FEATURES_NAME, f"{PREFIX}view_features")
 
 
 def _rename(names: "onnx.NodeProto", old: str, new: str) -> None:
@@ -144,9 +93,9 @@ def _rename(names: "onnx.NodeProto", old: str, new: str) -> None:
             names[index] = new
 
 
-def _add_scores(graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: Head) -> None:
+def _add_scores(graph: Graph, backbone: ExportedBackbone, views: Sequence[View], head: Head) -> None:
     shape = graph.constant([len(views), -1, backbone.layout.dim])
-    by_view = graph.add("Reshape", f"{_PREFIX}view_features", shape)
+    by_view = graph.add("Reshape", f"{PREFIX}view_features", shape)
     graph.add("ReduceMean", by_view, name="features", axes=[0], keepdims=0)
     logits = graph.add("Gemm", "features", graph.constant(head.linear.weight), graph.constant(head.linear.bias))
     if head.kernel is not None:
@@ -154,7 +103,7 @@ def _add_scores(graph: _Graph, backbone: ExportedBackbone, views: Sequence[View]
     graph.add("Softmax", logits, name="scores", axis=1)
 
 
-def _kernel_logits(graph: _Graph, part: KernelPart) -> str:
+def _kernel_logits(graph: Graph, part: KernelPart) -> str:
     """Add `exp(-gamma * |x - centre|^2) @ weight`, the square written out: no tensor of (B, S, P) is made."""
     points = graph.add("Gemm", "features", graph.constant(part.directions), graph.constant(part.offset))
     own = graph.add("ReduceSumSquare", points, axes=[1], keepdims=1)
@@ -166,7 +115,7 @@ def _kernel_logits(graph: _Graph, part: KernelPart) -> str:
 
 
 def _add_heat(
-    graph: _Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead, feature_mean: np.ndarray
+    graph: Graph, backbone: ExportedBackbone, views: Sequence[View], head: LinearHead, feature_mean: np.ndarray
 ) -> None:
     side = heat_side(backbone)
     parts = [part for part in backbone.layout.parts if part.pooling in ("avg", "rms")]
@@ -185,7 +134,7 @@ def _add_heat(
 
 
 def _activation(
-    graph: _Graph, backbone: ExportedBackbone, part: FeaturePart, head: LinearHead, feature_mean: np.ndarray
+    graph: Graph, backbone: ExportedBackbone, part: FeaturePart, head: LinearHead, feature_mean: np.ndarray
 ) -> str:
     """Add what one map says for each class at each place, (V * B, K, H', W'): 0 is the average training image.
 
@@ -204,7 +153,7 @@ def _activation(
     return graph.add("Conv", values, kernel, bias)
 
 
-def _shrunk(graph: _Graph, activation: str, own_side: int, side: int) -> str:
+def _shrunk(graph: Graph, activation: str, own_side: int, side: int) -> str:
     """Bring a map (V * B, K, own_side, own_side) to the side of the heat map: averaged down, or interpolated up."""
     shrink = own_side // side
     if shrink > 1:

@@ -5,7 +5,6 @@ N is the number of images, D the length of the features, K the number of classes
 
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import Extracted, FeatureExtractor, OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
 from worker.ml.exporters.classification import compose
+from worker.ml.training.bundling import write_manifest
 from worker.ml.training.choices import (
     MAX_FOR_BACKBONES,
     MAX_FOR_SYMMETRIES,
@@ -278,7 +278,7 @@ class _Training:
             views=tuple(view.index for view in symmetry.views),
             lineage=lineage,
         )
-        _write_manifest(directory, manifest)
+        write_manifest(directory, manifest)
         return read_bundle(directory)
 
     def _lineage(
@@ -362,7 +362,7 @@ class _Training:
             plain = LoadedModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
             others = (check_parity(plain, pictures, expected),)
         manifest = model.manifest.model_copy(update={"parity": check, "parity_other": others})
-        _write_manifest(model.bundle.directory, manifest)
+        write_manifest(model.bundle.directory, manifest)
         return Bundle(model.bundle.directory, manifest)
 
     # Small things
@@ -376,9 +376,3 @@ class _Training:
     def _truth(self, items: Sequence[DatasetItem]) -> np.ndarray:
         # Only labelled items come here.
         return np.array([self.index_of[item.category_id] for item in items], dtype=np.int64)  # type: ignore[index]
-
-
-def _write_manifest(directory: Path, manifest: BundleManifest) -> None:
-    partial = directory / f"{MANIFEST_NAME}.partial"
-    partial.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2))
-    partial.replace(directory / MANIFEST_NAME)

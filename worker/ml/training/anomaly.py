@@ -1,0 +1,364 @@
+"""Training an anomaly detector on good images alone: read, remember, hold out, set the threshold, compose, prove.
+
+N is the number of patches, C the channels of a patch, G the cells of the grid along a side.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from app.catalog import BACKBONES, NotTrainable
+from app.contracts.bundle import (
+    MANIFEST_NAME,
+    MODEL_NAME,
+    BundleManifest,
+    DecisionRule,
+    ParityCheck,
+    Precision,
+    Preprocessing,
+)
+from app.contracts.dataset import Dataset, DatasetItem
+from app.contracts.jobs import TrainSpec
+from app.contracts.predictions import ImagePrediction
+from app.contracts.tasks import Split
+from app.inference.bundle import Bundle, read_bundle
+from app.inference.engine import LoadedModel
+from app.inference.metrics import SplitMetrics, measure
+from app.inference.preprocess import to_pixels
+from app.inference.sessions.openvino import CompiledPart, OpenVinoSession, image_part, n_cpus, supported_precision
+from worker.ml import compat
+from worker.ml.backbones.export import exported
+from worker.ml.data.extraction import OpenImage
+from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
+from worker.ml.exporters.anomaly import PATCHES_NAME, STRIDES, PatchGraph, compose
+from worker.ml.heads.patch_memory import PatchMemory, remember
+from worker.ml.training.anomaly_threshold import RawThreshold, choose_threshold
+from worker.ml.training.bundling import Origin, lineage_of, write_manifest
+from worker.ml.training.reporting import OnEvent, Reporter
+from worker.ml.training.result import TrainedModel
+
+DEFAULT_BACKBONE = "efficientnet_lite0"
+HEAD = "patch_memory"
+MIN_GOOD = 2
+_SIDE_PX = 320
+_SIDE_STEP_PX = 32
+# Patches that the memory is chosen from, in float16: at most 40 MB, however many images there are.
+MAX_POOL = 100_000
+MAX_REMEMBERED = 6_000
+_FEW = 50  # images below which each is held out once, in five parts; above, one fifth is
+_N_FOLDS = 5
+_MAX_HELD_OUT = 60
+_ENOUGH_DEV = 20
+_N_PARITY = 32
+_SQUARE = 1.2
+_LIBRARIES = ("numpy", "onnx", "openvino", "pillow")
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a good image: some of its patches for the pool, and all of them where it is held out once."""
+
+    pool: np.ndarray
+    all: np.ndarray | None
+
+
+def train_anomaly(
+    spec: TrainSpec,
+    dataset: Dataset,
+    *,
+    open_image: OpenImage,
+    cache_dir: Path,
+    work_dir: Path,
+    on_event: OnEvent,
+    precision: Precision = "bf16",
+    dataset_version_id: int | None = None,
+    code_version: str = "",
+    created_by: str | None = None,
+) -> TrainedModel:
+    """Train an anomaly detector on the good images of the train split; leave a proven bundle in `work_dir / "bundle"`.
+
+    Arguments are those of `train_classification`. Memory is bounded: of each image as many patches are kept as leave
+    100,000 in all. The same spec, dataset, machine and library versions give the same bundle.
+
+    Raises:
+        NotTrainable: Fewer than two good images can be read, or no class is marked good.
+        ParityFailed: The finished bundle disagrees with the memory it was made from.
+    """
+    origin = Origin(dataset_version_id, code_version, created_by)
+    training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
+    with compat.single_threaded_algebra():
+        return training.run(origin)
+
+
+class _Training:
+    """One run. Its methods are its stages, in order."""
+
+    def __init__(
+        self,
+        spec: TrainSpec,
+        dataset: Dataset,
+        open_image: OpenImage,
+        cache_dir: Path,
+        work_dir: Path,
+        reporter: Reporter,
+        precision: Precision,
+    ) -> None:
+        self.spec = spec
+        self.dataset = dataset
+        self.open_image = open_image
+        self.cache_dir = cache_dir
+        self.work_dir = work_dir
+        self.reporter = reporter
+        self.precision: Precision = supported_precision(precision)
+        self.categories = tuple(sorted(dataset.categories, key=lambda category: not category.is_good))
+        self.index_of = {category.id: index for index, category in enumerate(self.categories)}
+        self.labelled = [item for item in dataset.items if item.category_id in self.index_of]
+        self.good_ids = {category.id for category in dataset.categories if category.is_good}
+        self.unreadable: dict[int, str] = {}
+        self.backbone = DEFAULT_BACKBONE if spec.backbone == "auto" else spec.backbone
+
+    def run(self, origin: Origin) -> TrainedModel:
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        good = [item for item in self.labelled if self._is_good(item) and item.split is Split.TRAIN]
+        _check_enough(len(good))
+        graph, part = self._open_patches()
+        seen = self._see(part, good)
+        _check_enough(len(seen))
+        memory = self._remember([one.pool for one in seen.values()])
+        raw = self._score_all(graph, memory)
+        threshold = self._threshold(raw, seen)
+        bundle = self._compose(graph, memory, threshold, origin)
+        model = LoadedModel(bundle, OpenVinoSession(bundle))
+        predictions, metrics = self._evaluate(model, raw)
+        bundle = self._prove(model, part, memory, threshold.value, predictions)
+        self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
+        return TrainedModel(bundle.directory, bundle.manifest, metrics, {}, predictions, self.unreadable)
+
+    # Reading
+
+    def _open_patches(self) -> tuple[PatchGraph, CompiledPart]:
+        self.reporter.begin("Features", until=0.4, message=f"Preparing {BACKBONES[self.backbone].name}")
+        card = BACKBONES[self.backbone]
+        side = self.spec.image_size_px or _SIDE_PX
+        side = -(-side // _SIDE_STEP_PX) * _SIDE_STEP_PX
+        self.preprocessing = Preprocessing(
+            width_px=side, height_px=side, resize=self._resize(), resample=card.resample, mean=card.mean, std=card.std
+        )
+        backbone = exported(card, image_size_px=side, cache_dir=self.cache_dir)
+        graph = PatchGraph(backbone, self.preprocessing, stride=min(STRIDES[-1], card.maps[-1].stride))
+        path = self.work_dir / "patches.onnx"
+        graph.write(path)
+        return graph, self._part(path, PATCHES_NAME)
+
+    def _part(self, path: Path, output: str) -> CompiledPart:
+        return image_part(path, output, self.preprocessing, precision=self.precision, n_streams=n_cpus())
+
+    def _resize(self) -> str:
+        """Keep the shape of parts whose pictures differ in it; stretched, no two of them would look alike."""
+        if self.spec.resize != "auto":
+            return self.spec.resize
+        ratios = [item.width_px / max(1, item.height_px) for item in self.labelled]
+        low, high = np.percentile(ratios, [5, 95])
+        return "letterbox" if high > _SQUARE * low else "stretch"
+
+    def _see(self, part: CompiledPart, items: Sequence[DatasetItem]) -> dict[int, _Seen]:
+        """Return patches of the good images, by image id."""
+        quota = max(1, MAX_POOL // len(items))
+        held_out = set(self._held_out([item.image_id for item in items]))
+
+        def look(item: DatasetItem) -> _Seen:
+            patches = self._patches(part, self.open_image(item), self.preprocessing).astype(np.float16)
+            generator = np.random.default_rng([self.spec.seed, int(item.sha256[:12], 16)])
+            picked = generator.permutation(len(patches))[:quota]
+            return _Seen(patches[np.sort(picked)], patches if item.image_id in held_out else None)
+
+        return {item.image_id: seen for item, seen in self._each(items, look)}
+
+    @staticmethod
+    def _patches(part: CompiledPart, picture: bytes | Path | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+        """Return the patches (N, C) of a picture, of the cells that show it."""
+        raw = part(to_pixels(picture, preprocessing)[None])[0]
+        cells = raw.reshape(len(raw), -1)
+        return cells[1:, cells[0] > 0.5].T
+
+    def _held_out(self, image_ids: Sequence[int]) -> list[int]:
+        """Return the images that are judged by a memory without them: all of a few, one fifth of many."""
+        shuffled = np.random.default_rng(self.spec.seed).permutation(np.sort(image_ids)).tolist()
+        if len(shuffled) < _FEW:
+            return shuffled
+        return shuffled[: min(len(shuffled) // _N_FOLDS, _MAX_HELD_OUT)]
+
+    def _each(
+        self, items: Sequence[DatasetItem], look: Callable[[DatasetItem], _Found]
+    ) -> Iterator[tuple[DatasetItem, _Found]]:
+        """Yield what is found on each image in order, with every core busy; one that cannot be read is left out."""
+
+        def guarded(item: DatasetItem) -> _Found | str:
+            try:
+                return look(item)
+            except Exception as error:  # noqa: BLE001 - one bad image, however bad, must not end the training
+                return str(error) or type(error).__name__
+
+        with ThreadPoolExecutor(n_cpus() + 1) as pool:
+            try:
+                for n_done, (item, found) in enumerate(zip(items, pool.map(guarded, items), strict=True), start=1):
+                    self.reporter.step(n_done / len(items), f"{n_done:,} of {len(items):,} images")
+                    if not isinstance(found, str):
+                        yield item, found
+                    elif item.image_id not in self.unreadable:
+                        self.unreadable[item.image_id] = found
+                        self.reporter.log(f"Image {item.image_id} was left out: {found}", is_warning=True)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    # Fitting
+
+    def _remember(self, pools: Sequence[np.ndarray]) -> PatchMemory:
+        self.reporter.begin("Fitting", until=0.55, message="Choosing what to remember")
+        pool = np.concatenate(pools)
+        memory = remember(pool, at_most=MAX_REMEMBERED, seed=self.spec.seed, on_step=self.reporter.step)
+        self.reporter.log(
+            f"Remembers {len(memory.patches):,} of {len(pool):,} patches of {len(pools):,} good images, in "
+            f"{memory.patches.shape[1]} directions."
+        )
+        return memory
+
+    def _threshold(self, raw: dict[int, float], seen: dict[int, _Seen]) -> RawThreshold:
+        self.reporter.step(0.9, "Choosing the threshold")
+        dev = [item for item in self.labelled if item.split is Split.DEV and item.image_id in raw]
+        good = [raw[item.image_id] for item in dev if self._is_good(item)]
+        # No memory holds an abnormal image, so those of the train split count as well; test ones are only reported.
+        abnormal = [
+            raw[item.image_id]
+            for item in self.labelled
+            if item.split is not Split.TEST and item.image_id in raw and not self._is_good(item)
+        ]
+        if len(good) < _ENOUGH_DEV:
+            good += self._held_out_scores(seen)
+        threshold = choose_threshold(np.array(good), np.array(abnormal))
+        self.reporter.log(f"Threshold: {threshold.reason}")
+        return threshold
+
+    def _held_out_scores(self, seen: dict[int, _Seen]) -> list[float]:
+        """Return the scores of good images, each by a memory of the others."""
+        held_out = np.array(self._held_out(list(seen)))
+        n_folds = min(_N_FOLDS, len(held_out)) if len(seen) < _FEW else 1
+        scores = []
+        for fold in range(n_folds):
+            self.reporter.step(0.9, "Judging good images by a memory without them")
+            out = set(held_out[fold::n_folds].tolist())
+            pool = np.concatenate([one.pool for image_id, one in seen.items() if image_id not in out])
+            memory = remember(pool, at_most=MAX_REMEMBERED, seed=self.spec.seed)
+            scores += [memory.score(patches) for one in out if (patches := seen[one].all) is not None]
+        return scores
+
+    # Bundle
+
+    def _compose(self, graph: PatchGraph, memory: PatchMemory, threshold: RawThreshold, origin: Origin) -> Bundle:
+        self.reporter.begin("Evaluation", until=0.97, message="Composing the model")
+        directory = self.work_dir / "bundle"
+        directory.mkdir(exist_ok=True)
+        (directory / MANIFEST_NAME).unlink(missing_ok=True)  # while it is missing, the bundle is not whole
+        path = directory / MODEL_NAME
+        compose(graph, memory, threshold.value, path)
+        manifest = BundleManifest(
+            task=self.dataset.task,
+            name=self.spec.name or "",
+            categories=self.categories,
+            preprocessing=self.preprocessing,
+            decision=DecisionRule(kind="ng", threshold=0.5, reason=threshold.reason),
+            temperature=1.0,
+            feature_dim=1,
+            model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            precision=self.precision,
+            lineage=lineage_of(
+                origin, self.spec, self.dataset, backbone=self.backbone, head=HEAD, libraries=_LIBRARIES
+            ),
+        )
+        write_manifest(directory, manifest)
+        return read_bundle(directory)
+
+    # Evaluation
+
+    def _score_all(self, graph: PatchGraph, memory: PatchMemory) -> dict[int, float]:
+        """Return the raw score of every image that can be read, by id, from the graph that will be served.
+
+        The threshold follows from these scores and changes none of them.
+        """
+        self.reporter.step(1.0, "Judging all images")
+        path = self.work_dir / "scores.onnx"
+        compose(graph, memory, 1.0, path)
+        part = self._part(path, "features")
+        items = [*self.labelled, *self.dataset.unlabelled]
+
+        def look(item: DatasetItem) -> float:
+            return float(part(to_pixels(self.open_image(item), self.preprocessing)[None])[0, 0])
+
+        return {item.image_id: score for item, score in self._each(items, look)}
+
+    def _evaluate(
+        self, model: LoadedModel, raw: dict[int, float]
+    ) -> tuple[tuple[ImagePrediction, ...], dict[str, SplitMetrics]]:
+        items = [item for item in (*self.labelled, *self.dataset.unlabelled) if item.image_id in raw]
+        features = np.array([[raw[item.image_id]] for item in items], dtype=np.float32)
+        scores = model.session.scores(features).astype(np.float64)
+        predictions = tuple(
+            ImagePrediction(
+                image_id=item.image_id, split=item.split, true_category_id=item.category_id, scores=tuple(row)
+            )
+            for item, row in zip(items, scores.tolist(), strict=True)
+        )
+        metrics = {}
+        for split in Split:
+            members = [index for index, item in enumerate(items) if item.split is split]
+            if members:
+                truth = np.array([self.index_of[items[index].category_id] for index in members])  # type: ignore[index]
+                metrics[split.value] = measure(truth, scores[members], model.manifest)
+                self.reporter.results(split.value, metrics[split.value])
+        return predictions, metrics
+
+    def _prove(
+        self,
+        model: LoadedModel,
+        part: CompiledPart,
+        memory: PatchMemory,
+        threshold: float,
+        predictions: Sequence[ImagePrediction],
+    ) -> Bundle:
+        """Run a sample end to end through the finished file, and the same through the memory in numpy."""
+        self.reporter.step(0.8, "Checking the finished model")
+        answered = {one.image_id for one in predictions}
+        items = [item for item in self.labelled if item.image_id in answered]
+        held_out = [item for item in items if item.split is not Split.TRAIN] or items
+        order = np.random.default_rng(self.spec.seed).permutation(len(held_out))[:_N_PARITY]
+        pictures = [self.open_image(held_out[index]) for index in order]
+        raw = np.array([memory.score(self._patches(part, picture, self.preprocessing)) for picture in pictures])
+        expected = np.stack([threshold / (raw + threshold), raw / (raw + threshold)], axis=1)
+        check = check_parity(model, pictures, expected)
+        if not is_proven(check, model.manifest.precision):
+            raise ParityFailed(check, model.bundle.directory)
+        others: tuple[ParityCheck, ...] = ()
+        if model.manifest.precision != "f32":
+            plain = LoadedModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
+            others = (check_parity(plain, pictures, expected),)
+        manifest = model.manifest.model_copy(update={"parity": check, "parity_other": others})
+        write_manifest(model.bundle.directory, manifest)
+        return Bundle(model.bundle.directory, manifest)
+
+    def _is_good(self, item: DatasetItem) -> bool:
+        return item.category_id in self.good_ids
+
+
+def _check_enough(n_good: int) -> None:
+    if n_good < MIN_GOOD:
+        raise NotTrainable(
+            "At least two readable good images are needed in the train split, and ten are better. Label more images "
+            "as good, or move some to the train split."
+        )
