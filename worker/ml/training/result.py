@@ -1,12 +1,14 @@
 """What every training leaves, whatever its task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.contracts.bundle import BundleManifest
 from app.contracts.predictions import ImagePrediction
-from app.inference.metrics import SplitMetrics
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class TrainedModel:
 
     bundle_dir: Path
     manifest: BundleManifest
-    metrics: dict[str, SplitMetrics]
+    metrics: Mapping[str, BaseModel]
     tables: dict[str, Any]
     predictions: tuple[ImagePrediction, ...]
     unreadable: dict[int, str] = field(default_factory=dict)

@@ -1,0 +1,83 @@
+"""Changing pictures and their boxes in ways that leave a defect the same defect.
+
+H and W are the sides of a picture in pixels. Source: scale and position jitter as in Redmon and Farhadi, CVPR 2017,
+arXiv:1612.08242, section 2; the amounts are ours, small because parts lie still before their camera.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from worker.ml.data.crops import Marked
+
+_MIN_SIDE_PX = 3.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much to change. Scales are factors (1.25: up to 25 % larger or smaller), shifts are shares of the side."""
+
+    flip_x: bool = True
+    flip_y: bool = True
+    quarter_turns: bool = False
+    zoom: float = 1.25
+    stretch: float = 1.1
+    shift: float = 0.12
+    brightness: float = 0.15
+    contrast: float = 0.25
+    noise: float = 4.0
+    pad_value: int = 128
+
+    def apply(self, pixels: np.ndarray, marked: Marked, generator: np.random.Generator) -> tuple[np.ndarray, Marked]:
+        """Return a changed picture (H, W, 3) uint8 and its boxes, cut at the border."""
+        height, width = pixels.shape[:2]
+        matrix = self._matrix(width, height, generator)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        # Pillow wants the way back: from a pixel of the result to one of the source.
+        back = np.linalg.inv(matrix)[:2].ravel()
+        moved = image.transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            tuple(back.tolist()),
+            resample=Image.Resampling.BILINEAR,
+            fillcolor=(self.pad_value,) * 3,
+        )
+        boxes = _moved(marked.boxes, matrix)
+        changed = Marked(boxes, marked.labels).inside(width, height, min_side_px=_MIN_SIDE_PX)
+        return self._relit(np.asarray(moved), generator), changed
+
+    def _matrix(self, width: int, height: int, generator: np.random.Generator) -> np.ndarray:
+        """Return the 3 x 3 matrix from source to result, both in pixels."""
+        turned, mirror_x, mirror_y = generator.random(3) < 0.5
+        zoom = self.zoom ** generator.uniform(-1.0, 1.0)
+        stretch = self.stretch ** generator.uniform(-0.5, 0.5)
+        scale = np.diag([zoom * stretch, zoom / stretch])
+        if self.flip_x and mirror_x:
+            scale[0] *= -1
+        if self.flip_y and mirror_y:
+            scale[1] *= -1
+        if self.quarter_turns and turned and width == height:
+            scale = scale @ np.array([[0.0, 1.0], [1.0, 0.0]])
+        centre = np.array([width / 2, height / 2])
+        shift = generator.uniform(-self.shift, self.shift, 2) * (width, height)
+        matrix = np.eye(3)
+        matrix[:2, :2] = scale
+        matrix[:2, 2] = centre + shift - scale @ centre
+        return matrix
+
+    def _relit(self, pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        brightness = generator.uniform(-self.brightness, self.brightness) * 255.0
+        contrast = (1.0 + self.contrast) ** generator.uniform(-1.0, 1.0)
+        changed = (pixels.astype(np.float32) - 127.5) * np.float32(contrast) + np.float32(127.5 + brightness)
+        if self.noise > 0:
+            # The same on all channels: cameras of lines are mostly grey.
+            amount = generator.uniform(0.0, self.noise)
+            changed += amount * generator.standard_normal(pixels.shape[:2], dtype=np.float32)[..., None]
+        return np.asarray(np.clip(changed, 0, 255), dtype=np.uint8)
+
+
+def _moved(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    first = boxes[:, :2] @ matrix[:2, :2].T + matrix[:2, 2]
+    second = boxes[:, 2:] @ matrix[:2, :2].T + matrix[:2, 2]
+    return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1).astype(np.float32)
