@@ -26,7 +26,7 @@ from worker.ml.training.reporting import Reporter
 # Backbones differ by several hundredths where they differ at all; symmetries by one or less, so they get more images,
 # most of which the training needs under the chosen views anyway.
 MAX_FOR_BACKBONES = 300
-MAX_FOR_SYMMETRIES = 500
+MAX_FOR_SYMMETRIES = 600
 _STRENGTHS = (1e-3, 3e-3, 1e-2)
 _N_FOLDS = 4
 _DRAWS = 300

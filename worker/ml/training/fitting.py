@@ -1,12 +1,14 @@
 """Fitting a classifier's head: its strength and its kernel part by cross-validation, its temperature, its threshold."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.contracts.bundle import DecisionRule
 from app.contracts.dataset import CategoryRef
+from app.inference.sessions.openvino import n_cpus
 from app.inference.threshold import choose_rule
 from worker.ml.heads.kernel import Head, KernelFit, Stacked, can_fit
 from worker.ml.heads.linear import (
@@ -116,12 +118,15 @@ def _report_learning_curve(
     if len(folds) < 3 or len(truth) < _MIN_FOR_CURVE:
         return
     held_out = folds[0]
-    for n_parts in range(1, len(folds)):
-        reporter.step(0.6)
-        rest = np.concatenate(folds[1 : n_parts + 1])
-        if len(np.unique(truth[rest])) < 2:
-            continue
+    shares = {n: np.concatenate(folds[1 : n + 1]) for n in range(1, len(folds))}
+
+    def score(rest: np.ndarray) -> float:
         weight, bias = solve(whitener.coordinates[rest], truth[rest], n_categories, strength)
-        value = macro_auroc(truth[held_out], whitener.coordinates[held_out] @ weight + bias)
-        if not np.isnan(value):
-            reporter.point("auroc_by_share_of_labels", n_parts / (len(folds) - 1), value)
+        return macro_auroc(truth[held_out], whitener.coordinates[held_out] @ weight + bias)
+
+    with ThreadPoolExecutor(n_cpus()) as pool:
+        scores = {n: pool.submit(score, rest) for n, rest in shares.items() if len(np.unique(truth[rest])) > 1}
+        for n_parts, result in scores.items():
+            reporter.step(0.6)
+            if not np.isnan(value := result.result()):
+                reporter.point("auroc_by_share_of_labels", n_parts / (len(folds) - 1), value)
