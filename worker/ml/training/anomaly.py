@@ -45,7 +45,7 @@ from worker.ml.training.result import TrainedModel
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEAD = "patch_memory"
 MIN_GOOD = 2
-_SIDE_PX = 320
+DEFAULT_SIDE_PX = 320
 _SIDE_STEP_PX = 32
 # Patches that the memory is chosen from, in float16: at most 40 MB, however many images there are.
 MAX_POOL = 100_000
@@ -146,7 +146,7 @@ class _Training:
     def _open_patches(self) -> tuple[PatchGraph, CompiledPart]:
         self.reporter.begin("Features", until=0.4, message=f"Preparing {BACKBONES[self.backbone].name}")
         card = BACKBONES[self.backbone]
-        side = self.spec.image_size_px or _SIDE_PX
+        side = self.spec.image_size_px or DEFAULT_SIDE_PX
         side = -(-side // _SIDE_STEP_PX) * _SIDE_STEP_PX
         self.preprocessing = Preprocessing(
             width_px=side, height_px=side, resize=self._resize(), resample=card.resample, mean=card.mean, std=card.std
