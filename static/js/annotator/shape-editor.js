@@ -2,14 +2,16 @@
  * Labels one image with shapes: boxes in detection, polygons and masks in segmentation.
  *
  * Every change is a new state of `line`, so that undo and redo go back and forth without an end; the states of an image that one walks
- * away from are kept until the page is left. The tools in tools/ make the changes; painter.js shows them; side.js is the panel beside.
+ * away from are kept until the page is left. The tools in tools/ make the changes, shape-keys.js names them, painter.js shows them, side.js
+ * is the panel beside.
  */
-import { boundsOf, contains, areaOf, altered, fromSaved, movedTogether, NONE, toSaved } from "../lib/shapes.js";
-import { placed, withoutVertex } from "../lib/polygon.js";
+import { altered, areaOf, boundsOfAll, contains, fromSaved, NONE, toSaved } from "../lib/shapes.js";
+import { withoutVertex } from "../lib/polygon.js";
 import { back, begin, commit, forward } from "../lib/timeline.js";
 import { count } from "../lib/format.js";
 import * as clipboard from "./clipboard.js";
 import { Painter } from "./painter.js";
+import { command, press } from "./shape-keys.js";
 import { ShapeSaver } from "./shape-saver.js";
 import { ShapeStore } from "./shape-store.js";
 import { Side } from "./side.js";
@@ -24,11 +26,6 @@ const TOOLS = {
   "object-detection": { b: BoxTool, v: SelectTool },
   segmentation: { b: BrushTool, e: EraserTool, o: PolygonTool, k: FillTool, v: SelectTool },
 };
-const KEYS = {
-  Delete: "delete", Backspace: "delete", Escape: "let-go", "Ctrl+a": "select-all", "Ctrl+c": "copy", "Ctrl+v": "paste", d: "copy-to-next", h: "hide",
-  ".": "next-shape", ",": "previous-shape", "[": "smaller", "]": "larger", 0: "none", "Ctrl+z": "undo", "Ctrl+Shift+z": "redo", "Ctrl+y": "redo",
-};
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class ShapeEditor {
   /** @param {import("../elements/image-annotator.js").ImageAnnotator} owner */
@@ -226,22 +223,6 @@ export class ShapeEditor {
     if (!this.isReadOnly) this.replace(this.picked().filter((one) => one.categoryId !== categoryId).map((one) => altered(one, { categoryId })));
   }
 
-  /** Move or, with Alt, resize by keys. @param {number} dx @param {number} dy @param {boolean} resizes */
-  nudge(dx, dy, resizes) {
-    const picked = this.picked();
-    const { size } = this.stage;
-    const merge = `${resizes ? "resize" : "move"} ${[...this.selected]}`;
-    const one = this.only();
-    if (!resizes) {
-      this.replace(movedTogether(picked, dx, dy, size), [], merge);
-    } else if (one?.box) {
-      const { xmin, ymin, xmax, ymax } = one.box;
-      const end = placed({ x: Math.max(xmax + dx, xmin + 1), y: Math.max(ymax + dy, ymin + 1) }, size);
-      this.replace([altered(one, { box: { xmin, ymin, xmax: end.x, ymax: end.y } })], [], merge);
-    }
-    this.announce();
-  }
-
   // --- selection -----------------------------------------------------------------------------------------------------
 
   /** @param {number[]} ids */
@@ -270,44 +251,20 @@ export class ShapeEditor {
 
   /** Bring the selection close. */
   look() {
-    const some = this.picked().map(boundsOf);
-    if (!some.length) return;
-    const box = some.reduce((a, b) => ({ xmin: Math.min(a.xmin, b.xmin), ymin: Math.min(a.ymin, b.ymin), xmax: Math.max(a.xmax, b.xmax), ymax: Math.max(a.ymax, b.ymax) }));
-    this.stage.frame(box);
+    const some = this.picked();
+    if (some.length) this.stage.frame(boundsOfAll(some));
   }
 
   // --- keys and commands ---------------------------------------------------------------------------------------------
 
   /** @param {KeyboardEvent} event @param {string} name @returns {boolean} was it a key of this editor? */
   press(event, name) {
-    const onControl = event.target.matches?.("button, a, summary, input, [role=tab]");
-    if (!(onControl && name === "Enter") && this.tool.press?.(name)) return true;
-    const arrow = ARROWS[event.key];
-    if (arrow && this.picked().length && !onControl && !event.ctrlKey && !event.metaKey && !this.isReadOnly) {
-      const step = event.shiftKey ? 10 : 1;
-      this.nudge(arrow[0] * step, arrow[1] * step, event.altKey);
-      return true;
-    }
-    if (/^[1-9]$/.test(name)) {
-      const row = this.side.classAt(Number(name) - 1);
-      if (row && !event.repeat) this.classify(row);
-      return true;
-    }
-    if (this.tools[name]) this.use(this.tools[name].name);
-    return Boolean(this.tools[name]) || (KEYS[name] ? this.command(KEYS[name]) : false);
+    return press(this, event, name);
   }
 
   /** @param {string} name @returns {boolean} was it a command of this editor? */
   command(name) {
-    const deeds = {
-      delete: () => this.remove(), "let-go": () => this.select([]), "select-all": () => this.select(this.visible().map((one) => one.id)),
-      copy: () => this.copy(), paste: () => this.paste(), "copy-to-next": () => this.copyToNext(), hide: () => this.hide(),
-      "next-shape": () => this.step(1), "previous-shape": () => this.step(-1), smaller: () => this.side.sizeBrush(0.8), larger: () => this.side.sizeBrush(1.25),
-      none: () => this.setNothing(), undo: () => this.travel(back, "Nothing to undo"), redo: () => this.travel(forward, "Nothing to redo"),
-    };
-    if (name.startsWith("tool-")) this.use(name.slice(5));
-    else deeds[name]?.();
-    return name in deeds || name.startsWith("tool-");
+    return command(this, name);
   }
 
   /** @param {string} name of a tool */
@@ -336,8 +293,15 @@ export class ShapeEditor {
     this.side.show();
   }
 
-  travel(take, ifNone) {
-    const line = take(this.line);
+  undo() {
+    this.travel(back(this.line), "Nothing to undo");
+  }
+
+  redo() {
+    this.travel(forward(this.line), "Nothing to redo");
+  }
+
+  travel(line, ifNone) {
     if (!line || this.isReadOnly) {
       this.tell(ifNone);
       return;

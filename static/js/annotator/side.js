@@ -145,7 +145,7 @@ export class Side {
     const one = editor.only();
     this.part("selection").classList.toggle("selected--none", !picked.length);
     this.part("selected").textContent = picked.length > 1 ? `${count(picked.length, "label")} selected` : one ? this.nameOf(one.categoryId) : editor.shapes.length ? `${count(editor.shapes.length, "label")}, none selected` : "No label yet";
-    this.part("extent").textContent = one ? this.extentOf(one) : "";
+    this.part("extent").textContent = one && !one.box ? this.extentOf(one) : "";
     for (const button of this.part("selection").querySelectorAll("button[data-needs]")) button.disabled = !picked.length;
     const box = one?.box;
     for (const input of this.part("selection").querySelectorAll("[data-side]")) {

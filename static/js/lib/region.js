@@ -60,8 +60,6 @@ function merged(a, b, keep) {
 export const union = (a, b) => merged(a, b, (inA, inB) => inA || inB);
 /** @param {Region} a @param {Region} b @returns {Region} what is in `a` and not in `b` */
 export const without = (a, b) => merged(a, b, (inA, inB) => inA && !inB);
-/** @param {Region} a @param {Region} b @returns {Region} */
-export const common = (a, b) => merged(a, b, (inA, inB) => inA && inB);
 
 /** @param {Region} region @param {number} x @param {number} y pixel @returns {boolean} */
 export function contains(region, x, y) {
@@ -175,26 +173,47 @@ function spansBetween(crossings, width) {
  * column, and so on closes each ring.
  * @param {Region} region @returns {number[][]} flat x, y */
 export function outline(region) {
-  const corners = [];
+  const xs = [];
+  const ys = [];
   for (let i = 0; i <= region.rows.length; i += 1) {
     const ends = [...(region.rows[i - 1] ?? []), ...(region.rows[i] ?? [])].sort((a, b) => a - b);
-    for (let j = 0; j < ends.length; j += 2) if (ends[j] !== ends[j + 1]) corners.push({ x: ends[j], y: region.ymin + i }, { x: ends[j + 1], y: region.ymin + i });
+    for (let j = 0; j < ends.length; j += 2) {
+      if (ends[j] === ends[j + 1]) continue;
+      xs.push(ends[j], ends[j + 1]);
+      ys.push(region.ymin + i, region.ymin + i);
+    }
   }
-  const byColumn = corners.map((_, i) => i).sort((i, j) => corners[i].x - corners[j].x || corners[i].y - corners[j].y);
-  const below = new Int32Array(corners.length);
-  byColumn.forEach((corner, i) => (below[corner] = byColumn[i ^ 1]));
-  const seen = new Uint8Array(corners.length);
+  const below = columnPartners(xs);
+  const seen = new Uint8Array(xs.length);
   const rings = [];
-  for (let start = 0; start < corners.length; start += 2) {
+  for (let start = 0; start < xs.length; start += 2) {
     if (seen[start]) continue;
     const ring = [];
     for (let at = start; !seen[at]; at = below[at ^ 1]) {
       seen[at] = seen[at ^ 1] = 1;
-      ring.push(corners[at].x, corners[at].y, corners[at ^ 1].x, corners[at ^ 1].y);
+      ring.push(xs[at], ys[at], xs[at ^ 1], ys[at ^ 1]);
     }
     rings.push(ring);
   }
   return rings;
+}
+
+/** Return, for each corner, the one it is joined to in its column. Corners come row by row, so one pass that pairs the two of a column
+ * that come next to each other is enough. @param {number[]} xs @returns {Int32Array} */
+function columnPartners(xs) {
+  const partner = new Int32Array(xs.length);
+  const waiting = new Map();
+  xs.forEach((x, corner) => {
+    const other = waiting.get(x);
+    if (other === undefined) {
+      waiting.set(x, corner);
+    } else {
+      partner[corner] = other;
+      partner[other] = corner;
+      waiting.delete(x);
+    }
+  });
+  return partner;
 }
 
 /** Return the hole that a pixel lies in, or null where it is in the region or open to the outside. Pixels meet at their edges, not at their corners.

@@ -54,10 +54,15 @@ function shifted(one, dx, dy) {
   return altered(one, { region: regions.shifted(one.region, dx, dy) });
 }
 
+/** Return the smallest box around shapes. @param {readonly Shape[]} some at least one @returns {import("./box.js").Box} */
+export function boundsOfAll(some) {
+  const around = (a, b) => ({ xmin: Math.min(a.xmin, b.xmin), ymin: Math.min(a.ymin, b.ymin), xmax: Math.max(a.xmax, b.xmax), ymax: Math.max(a.ymax, b.ymax) });
+  return some.map(boundsOf).reduce(around);
+}
+
 /** Return shapes moved together by whole pixels, as far as all of them stay in the image. @param {Shape[]} some @param {number} dx @param {number} dy @param {Size} size @returns {Shape[]} */
 export function movedTogether(some, dx, dy, size) {
-  const around = some.map(boundsOf).reduce((a, b) => ({ xmin: Math.min(a.xmin, b.xmin), ymin: Math.min(a.ymin, b.ymin), xmax: Math.max(a.xmax, b.xmax), ymax: Math.max(a.ymax, b.ymax) }));
-  const [x, y] = boxes.allowed(around, Math.round(dx), Math.round(dy), size);
+  const [x, y] = boxes.allowed(boundsOfAll(some), Math.round(dx), Math.round(dy), size);
   return x || y ? some.map((one) => shifted(one, x, y)) : some;
 }
 

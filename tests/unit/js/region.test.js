@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { area, boundsOf, capsule, clipped, common, contains, EMPTY, fromMask, fromRings, holeAt, isEmpty, outline, shifted, toMask, union, without } from "../../../static/js/lib/region.js";
+import { area, boundsOf, capsule, clipped, contains, EMPTY, fromMask, fromRings, holeAt, isEmpty, outline, shifted, toMask, union, without } from "../../../static/js/lib/region.js";
 
 const SIZE = { width: 24, height: 18 };
 const random = (seed) => () => ((seed = (seed * 16807) % 2147483647) / 2147483647);
@@ -23,14 +23,13 @@ function noise(next, density) {
   return drawn(...lines);
 }
 
-test("union, difference and intersection agree with pixels taken one by one", () => {
+test("union and difference agree with pixels taken one by one", () => {
   const next = random(11);
   for (let i = 0; i < 60; i += 1) {
     const [a, b] = [noise(next, next()), noise(next, next())];
     const [pa, pb] = [pixels(a), pixels(b)];
     assert.deepEqual(pixels(union(a, b)), pa.map((v, k) => v || pb[k]));
     assert.deepEqual(pixels(without(a, b)), pa.map((v, k) => v && !pb[k]));
-    assert.deepEqual(pixels(common(a, b)), pa.map((v, k) => v && pb[k]));
     assert.equal(area(a), pa.filter(Boolean).length);
   }
 });

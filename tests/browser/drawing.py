@@ -1,0 +1,185 @@
+"""A Kizu with a detection and a segmentation project, and a hand that draws in them."""
+
+import io
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page
+
+from app.contracts.tasks import TaskType
+from tests.browser.support import Rest, RunningKizu, running_kizu, settle
+
+SIZE = (640, 480)
+LARGE = (4000, 3000)
+CLASSES = ("scratch", "dent", "stain")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An installation with images to draw on, all `SIZE` but `large_id`, and the ids of their classes by name."""
+
+    kizu: RunningKizu
+    rest: Rest
+    boxes_id: int
+    masks_id: int
+    box_images: tuple[int, ...]
+    mask_images: tuple[int, ...]
+    large_id: int
+    large_mask_id: int
+    box_classes: dict[str, int]
+    mask_classes: dict[str, int]
+
+    @property
+    def url(self) -> str:
+        return self.kizu.url
+
+
+@contextmanager
+def drawing(home: Path) -> Iterator[Drawing]:
+    """Start a Kizu and put the two projects into it."""
+    with running_kizu(home) as kizu:
+        key = kizu.command("key", "create", "--name", "Browser tests").splitlines()[-1]
+        with Rest(base_url=kizu.url, headers={"apikey": key}, timeout=60) as rest:
+            boxes_id, box_classes = _project(kizu, rest, "Housings", TaskType.DETECTION)
+            masks_id, mask_classes = _project(kizu, rest, "Tiles", TaskType.SEGMENTATION)
+            yield Drawing(
+                kizu=kizu,
+                rest=rest,
+                boxes_id=boxes_id,
+                masks_id=masks_id,
+                box_images=tuple(_upload(rest, boxes_id, number, SIZE) for number in range(12)),
+                mask_images=tuple(_upload(rest, masks_id, number, SIZE) for number in range(12)),
+                large_id=_upload(rest, boxes_id, 99, LARGE),
+                large_mask_id=_upload(rest, masks_id, 99, LARGE),
+                box_classes=box_classes,
+                mask_classes=mask_classes,
+            )
+
+
+def _project(kizu: RunningKizu, rest: Rest, name: str, task: TaskType) -> tuple[int, dict[str, int]]:
+    project_id = rest.ask("POST", "/v1/projects", json={"name": name, "projectType": "classification"})["id"]
+    # By hand until a project of this type can be trained: then REST creates it.
+    with closing(sqlite3.connect(kizu.home / "kizu.sqlite3", timeout=10)) as database, database:
+        database.execute("UPDATE project SET task = ? WHERE id = ?", (task.value, project_id))
+    rest.ask("POST", f"/v1/projects/{project_id}/classes", json={str(i): {"name": c} for i, c in enumerate(CLASSES)})
+    found = rest.ask("GET", f"/v1/projects/{project_id}/classes")
+    return project_id, {one["name"]: one["id"] for one in found}
+
+
+def _upload(rest: Rest, project_id: int, seed: int, size: tuple[int, int]) -> int:
+    """Upload a picture of brushed metal; return its id."""
+    width, height = size
+    grain = np.random.default_rng(seed).normal(0, 9, (height, 1)) + np.random.default_rng(seed + 1).normal(
+        0, 5, (height, width)
+    )
+    shade = np.linspace(90, 150, width)[None, :]
+    picture = Image.fromarray(np.clip(shade + grain, 0, 255).astype(np.uint8))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=80)
+    answer = rest.ask(
+        "POST", f"/v1/projects/{project_id}/images", files={"file": (f"part {seed:02d}.jpg", out.getvalue())}
+    )
+    return answer["id"]
+
+
+class Hand:
+    """A mouse and a keyboard at one image, in image pixels."""
+
+    def __init__(self, page: Page, url: str, project_id: int) -> None:
+        self.page = page
+        self.keyboard = page.keyboard
+        self._url = f"{url}/projects/{project_id}/label"
+
+    def open(self, image_id: int) -> None:
+        self.page.goto(f"{self._url}?sort=oldest&image={image_id}")
+        settle(self.page)
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until the labels of the image are there."""
+        self.page.wait_for_function("() => document.querySelector('#annotator')?.editor?.isLoaded")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return where an image pixel is in the window."""
+        found = self.page.evaluate(
+            """([x, y]) => {
+              const { view, box } = document.querySelector('#annotator').stage;
+              const corner = box.getBoundingClientRect();
+              return [corner.x + view.x + x * view.scale, corner.y + view.y + y * view.scale];
+            }""",
+            [x, y],
+        )
+        return found[0], found[1]
+
+    def under(self, x: float, y: float) -> tuple[float, float]:
+        """Return which point of the image is at a place in the window."""
+        (left, top), (right, bottom) = self.at(0, 0), self.at(1, 1)
+        return (x - left) / (right - left), (y - top) / (bottom - top)
+
+    def move(self, x: float, y: float) -> None:
+        self.page.mouse.move(*self.at(x, y))
+
+    def click(self, x: float, y: float, **options: Any) -> None:
+        self.page.mouse.click(*self.at(x, y), **options)
+
+    def drag(self, *points: tuple[float, float], steps: int = 5) -> None:
+        """Press at the first point, let go at the last."""
+        self.move(*points[0])
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=steps)
+        self.page.mouse.up()
+
+    def saved(self) -> dict[str, Any]:
+        """Return what the server has, once all is saved."""
+        return self.page.evaluate(
+            """async () => {
+              const annotator = document.querySelector('#annotator');
+              await annotator.editor.saver.done();
+              return (await fetch(annotator.getAttribute('shapes-href'))).json();
+            }"""
+        )
+
+    def shapes(self) -> list[dict[str, Any]]:
+        return self.saved()["shapes"]
+
+    def box(self) -> list[float]:
+        """Return the edges of the only box."""
+        (shape,) = self.shapes()
+        return [shape["box"][side] for side in ("xmin", "ymin", "xmax", "ymax")]
+
+    def colour(self, x: float, y: float) -> list[int]:
+        """Return red, green, blue and opacity of what is drawn over an image pixel."""
+        return self.page.evaluate(
+            """async ([x, y]) => {
+              await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+              const { view } = document.querySelector('#annotator').stage;
+              const probe = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+              const at = [x * view.scale + view.x, y * view.scale + view.y].map(v => Math.floor(v * devicePixelRatio));
+              let sum = [0, 0, 0, 0];
+              for (const name of ['finished', 'stroke', 'active']) {
+                probe.clearRect(0, 0, 1, 1);
+                probe.drawImage(document.querySelector(`[data-part=${name}]`), ...at, 1, 1, 0, 0, 1, 1);
+                const found = [...probe.getImageData(0, 0, 1, 1).data];
+                if (found[3] > sum[3]) sum = found;
+              }
+              return sum;
+            }""",
+            [x, y],
+        )
+
+
+def pixels(mask: dict[str, Any]) -> np.ndarray:
+    """Return a saved mask as an array of the image's size, by a reading of the run lengths that is not the editor's."""
+    runs = mask["counts"].replace("Z", "Z ").replace("N", "N ").split()
+    flat = np.concatenate([np.full(int(run[:-1]), run[-1] == "N") for run in runs])
+    whole = np.zeros(SIZE[::-1], bool)
+    rows, columns = mask["height"], mask["width"]
+    whole[mask["ymin"] : mask["ymin"] + rows, mask["xmin"] : mask["xmin"] + columns] = flat.reshape(rows, columns)
+    return whole
