@@ -55,6 +55,15 @@ def test_the_folded_head_says_what_its_parts_say():
     np.testing.assert_allclose(head.cooled(2.0).logits(features), head.logits(features) / 2.0)
 
 
+def test_a_class_of_two_images_and_features_that_never_change_do_no_harm():
+    features, truth = rings(120, 2)
+    truth[:2] = 2
+    fit, stacked, line = fitted(features, truth, 3)
+    assert np.isfinite(fit.head(line, stacked.mixture).logits(features)).all()
+    fit, stacked, line = fitted(np.ones((80, 12), dtype=np.float32), np.arange(80) % 2, 2)
+    assert np.isfinite(fit.head(line, stacked.mixture).logits(np.ones((3, 12)))).all()
+
+
 def test_the_mixture_counts_no_part_against_itself():
     truth = np.arange(90) % 3
     right = np.eye(3)[truth] + np.random.default_rng(0).normal(0, 0.5, (90, 3))

@@ -102,7 +102,8 @@ class KernelFit:
         self._truth = truth
         self._n_categories = n_categories
         self._points = whitener.coordinates[:, :_MAX_DIRECTIONS]
-        self._gamma = _WIDTHS / float(np.einsum("ij,ij->", self._points, self._points) / len(self._points))
+        spread = float(np.einsum("ij,ij->", self._points, self._points)) / len(self._points)
+        self._gamma = _WIDTHS / max(spread, 1e-12)
         self._kernel = similarity(self._points, self._points, self._gamma)
 
     def stack(self, linear: CrossValidation, folds: Sequence[np.ndarray], on_step: OnStep) -> Stacked:
@@ -140,7 +141,8 @@ class KernelFit:
         from sklearn.svm import SVC
 
         present = np.unique(self._truth[rows])
-        weight, bias = np.zeros((len(rows), self._n_categories)), np.zeros(self._n_categories)
+        # A class without an image among these is on the far side of every machine.
+        weight, bias = np.zeros((len(rows), self._n_categories)), np.full(self._n_categories, -1.0)
         kernel = self._kernel[np.ix_(rows, rows)]
         for category in present[1:] if len(present) == 2 else present:
             machine = SVC(C=_PENALTY, kernel="precomputed").fit(kernel, self._truth[rows] == category)
