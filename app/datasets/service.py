@@ -143,10 +143,13 @@ def load_items(version: DatasetVersion) -> Dataset:
 def named_originals(session: Session, project_id: int) -> set[str]:
     """Return the keys of the originals that the project's dataset versions name, those of unlabelled images too.
 
+    Projects that share originals with it are asked as well: those that grew out of one another.
+
     Raises:
         BlobMissing: The file of a version is no longer in the store, so nobody knows what it names.
     """
-    versions = session.scalars(select(DatasetVersion).where(DatasetVersion.project_id == project_id))
+    family = project_service.list_family(session, project_id)
+    versions = session.scalars(select(DatasetVersion).where(DatasetVersion.project_id.in_(family)))
     datasets = map(load_items, versions)
     return {item.blob_key for dataset in datasets for item in (*dataset.items, *dataset.unlabelled)}
 

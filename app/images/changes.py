@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
 from app.annotations import service as annotation_service
+from app.contracts.tasks import TaskType
 from app.core.errors import Invalid, StaleVersion
 from app.db.tables import Image, Project
 from app.db.visibility import WITH_DELETED
-from app.images import conditions, queries, reversible, views, vocabulary
+from app.images import conditions, growing, queries, reversible, views, vocabulary
 from app.images import metadata as image_metadata
 from app.images import service as image_service
 from app.images.filters import ImageFilter, parse_filter
@@ -29,6 +30,7 @@ router = APIRouter(prefix="/projects/{project_id}", include_in_schema=False)
 
 Labeler = Annotated[Actor, Depends(page_actor(Action.LABEL))]
 Editor = Annotated[Actor, Depends(page_actor(Action.EDIT))]
+Maker = Annotated[Actor, Depends(page_actor(Action.CREATE_PROJECT))]
 Deleter = Annotated[Actor, Depends(page_actor(Action.DELETE))]
 ImageIds = Annotated[list[int] | None, Form()]
 Everything = Annotated[bool, Form()]
@@ -114,6 +116,26 @@ def bulk_delete(
     n = image_service.delete_images(session, actor=actor, project_id=project_id, selection=bulk.selection)
     moment = session.scalar(select(Image.deleted_at).where(Image.id == one_id), execution_options=WITH_DELETED)
     return bulk.answer(f"{images_text(n)} deleted", undo={"deleted": moment.isoformat() if moment else None})
+
+
+@router.post("/bulk/grow", name="images.bulk_grow")
+def bulk_grow(
+    request: Request,
+    actor: Maker,
+    session: SessionDep,
+    project_id: int,
+    name: Annotated[str, Form(max_length=1000)],
+    task: Annotated[TaskType, Form()],
+    image_id: ImageIds = None,
+    everything: Everything = False,
+) -> Response:
+    """Create a project of another type from the selected images, and go there."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    grown = growing.grow(session, actor=actor, source_id=project_id, name=name, task=task, selection=bulk.selection)
+    address = Links.of(request, grown.id).data(ImageFilter())
+    if wants_partial(request):
+        return Response(headers={"HX-Redirect": address})
+    return RedirectResponse(address, status_code=303)
 
 
 class BulkChange:

@@ -201,9 +201,10 @@ def _record_count(session: Session, actor: Actor, project: Project, action: str,
 def purge_deleted(session: Session, *, keep_days: float = KEEP_DELETED_DAYS, limit: int = 500) -> int:
     """Remove images for good that were deleted more than `keep_days` ago, `limit` at a time; return how many.
 
-    Bytes that another row of the project still needs stay, and so do those that a dataset version names: what a model
-    learned from can be trained on again. For the scheduler: call it until it returns 0, each time in a transaction of
-    its own, which on SQLite keeps an upload of the same bytes waiting until the files are gone.
+    Bytes that another row still needs stay, be it of another project that grew out of this one; and so do those that a
+    dataset version names: what a model learned from can be trained on again. For the scheduler: call it until it
+    returns 0, each time in a transaction of its own, which on SQLite keeps an upload of the same bytes waiting until
+    the files are gone.
     """
     expired = session.execute(
         select(Image.id, Image.project_id, Image.sha256, Image.blob_key, Image.thumb_key)
@@ -218,17 +219,20 @@ def purge_deleted(session: Session, *, keep_days: float = KEEP_DELETED_DAYS, lim
         delete(Image).where(Image.id.in_([row.id for row in expired])),
         execution_options={"synchronize_session": False, **WITH_DELETED},
     )
-    still_used = set(
-        session.scalars(
-            select(Image.blob_key).where(Image.blob_key.in_({row.blob_key for row in expired})),
-            execution_options=WITH_DELETED,
-        )
-    )
+    left = session.execute(
+        select(Image.project_id, Image.sha256, Image.blob_key).where(
+            Image.blob_key.in_({row.blob_key for row in expired}) | Image.sha256.in_({row.sha256 for row in expired})
+        ),
+        execution_options=WITH_DELETED,
+    ).all()
+    still_used, still_shown = {row.blob_key for row in left}, {(row.project_id, row.sha256) for row in left}
+    for row in expired:
+        if (row.project_id, row.sha256) not in still_shown:
+            blobs().delete(keys.thumbnail(row.project_id, row.sha256))
+            blobs().delete(keys.display(row.project_id, row.sha256))
     unused = [row for row in expired if row.blob_key not in still_used]
     named = {project_id: _named_originals(session, project_id) for project_id in {row.project_id for row in unused}}
     for row in unused:
-        blobs().delete(keys.thumbnail(row.project_id, row.sha256))
-        blobs().delete(keys.display(row.project_id, row.sha256))
         of_project = named[row.project_id]
         if of_project is not None and row.blob_key not in of_project:
             blobs().delete(row.blob_key)

@@ -16,6 +16,7 @@ from app.images.facets import Facets
 from app.images.filters import ImageFilter
 from app.images.queries import GridRow, ImageDetail
 from app.images.vocabulary import ClassRef, FieldRef, ModelRef, TagRef, Vocabulary
+from app.projects import service as project_service
 from app.projects.palette import CATEGORY_COLORS
 
 NOTHING_COLOR = CATEGORY_COLORS[-1]  # grey
@@ -216,4 +217,5 @@ def permissions(actor: Actor) -> dict[str, Any]:
         "may_edit": actor.may(Action.EDIT),
         "may_delete": actor.may(Action.DELETE),
         "may_upload": actor.may(Action.UPLOAD),
+        "new_tasks": sorted(project_service.SUPPORTED_TASKS) if actor.may(Action.CREATE_PROJECT) else [],
     }

@@ -6,11 +6,13 @@ from fastapi import APIRouter, Body, Depends
 
 from app.accounts.permissions import Action, Actor
 from app.core.errors import Invalid
+from app.images import growing
 from app.projects import service as project_service
 from app.projects.schemas import (
     ActiveIn,
     CategoryChange,
     CategoryIn,
+    GrowIn,
     MetadataFieldChange,
     MetadataFieldIn,
     ProjectChange,
@@ -70,6 +72,23 @@ def delete_project(actor: Maker, session: SessionDep, project_id: int) -> dict[s
     """Hide a project and everything in it."""
     project_service.delete_project(session, actor=actor, project_id=project_id)
     return {"data": {"id": project_id}}
+
+
+@router.post("/{project_id}/grow", name="v1.projects.grow", status_code=201)
+def grow_project(actor: Maker, session: SessionDep, project_id: int, body: GrowIn) -> dict[str, Any]:
+    """Create a project of another type from images of this one, without copying them."""
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.CREATE_PROJECT)
+    if not body.all_media and not body.media_ids:
+        raise Invalid("Name the images: send `mediaIds`, or `allMedia`: true.")
+    grown = growing.grow(
+        session,
+        actor=actor,
+        source_id=project_id,
+        name=body.name,
+        task=body.project_type,
+        selection=None if body.all_media else body.media_ids,
+    )
+    return {"data": project_out(grown)}
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------

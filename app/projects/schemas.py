@@ -34,6 +34,13 @@ class ProjectIn(_Camel):
     project_type: TaskType = Field(alias="projectType")
 
 
+class GrowIn(ProjectIn):
+    """A new project, and the images of another that it begins with."""
+
+    media_ids: list[int] = Field(default_factory=list, alias="mediaIds", max_length=10_000)
+    all_media: bool = Field(default=False, alias="allMedia", description="Every image, instead of `mediaIds`")
+
+
 class ProjectChange(_Camel):
     name: str = Field(min_length=1, max_length=200)
 

@@ -45,6 +45,18 @@ def has_shapes(session: Session, project_id: int) -> bool:
     return TaskType(session.get_one(Project, project_id).task).has_shapes
 
 
+def list_family(session: Session, project_id: int) -> set[int]:
+    """Return the ids of the project and of all that share files with it: what it grew out of, what grew out of it."""
+    query = select(Project.id, Project.source_id).where(Project.source_id.is_not(None))
+    links = [(child, source) for child, source in session.execute(query) if source is not None]
+    family = {project_id}
+    while True:
+        wider = family.union(*({child, source} for child, source in links if child in family or source in family))
+        if wider == family:
+            return family
+        family = wider
+
+
 def _may_enter(session: Session, actor: Actor, project: Project) -> bool:
     if not project.is_invite_only or actor.role in {Role.OWNER, Role.ADMIN} or project.created_by_id == actor.user_id:
         return True

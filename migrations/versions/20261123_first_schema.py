@@ -64,11 +64,13 @@ def upgrade() -> None:
         sa.Column("task", sa.String(length=30), nullable=False),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("is_invite_only", sa.Boolean(), nullable=False),
+        sa.Column("source_id", sa.Integer(), nullable=True),
         sa.Column("created_by_id", sa.Integer(), nullable=True),
         sa.Column("created_at", app.db.base.UtcDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", app.db.base.UtcDateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["created_by_id"], ["user_account.id"], name=op.f("fk_project_created_by_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["project.id"], name=op.f("fk_project_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
     )
     op.create_table(

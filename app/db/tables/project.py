@@ -10,7 +10,10 @@ from app.db.base import Base, CreatedAt, IntId, Name
 
 
 class Project(Base):
-    """One inspection task: its images, classes, models and deployments."""
+    """One inspection task: its images, classes, models and deployments.
+
+    `source_id` is the project that its first images came from; their files are the same.
+    """
 
     __tablename__ = "project"
 
@@ -19,6 +22,7 @@ class Project(Base):
     task: Mapped[str] = mapped_column(String(30))
     is_active: Mapped[bool] = mapped_column(default=True)
     is_invite_only: Mapped[bool] = mapped_column(default=False)
+    source_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"))
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
