@@ -15,6 +15,7 @@ import hashlib
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,10 @@ from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, Dataset
 from app.contracts.jobs import LogLine, MetricPoint, TrainSpec
 from app.contracts.shapes import Box
 from app.contracts.tasks import Split, TaskType
+from worker.ml.training import detection
+from worker.ml.training.detection_fit import FROZEN, TUNED
 
+_PHASES = (FROZEN, TUNED)
 TARGETS = {4: 0.60, 10: 0.68, 60: 0.76}
 
 
@@ -64,9 +68,8 @@ def _box(node, width: int, height: int) -> Box:
     return Box(xmin=max(0.0, xmin - 1), ymin=max(0.0, ymin - 1), xmax=min(xmax, width), ymax=min(ymax, height))
 
 
-def run(dataset: Dataset, *, minutes: float, seed: int, cache_dir: Path, is_verbose: bool):
+def run(dataset: Dataset, *, minutes: float | None, seed: int, cache_dir: Path, is_verbose: bool):
     """Train once; return the model, the seconds that it took, and the processor seconds of all threads together."""
-    from worker.ml.training.detection import train_detection
 
     def say(event: object) -> None:
         if isinstance(event, LogLine):
@@ -78,8 +81,8 @@ def run(dataset: Dataset, *, minutes: float, seed: int, cache_dir: Path, is_verb
 
     started, worked = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as work_dir:
-        trained = train_detection(
-            TrainSpec(head="detector", method="fine_tuning", seed=seed, time_budget_s=round(60 * minutes)),
+        trained = detection.train_detection(
+            TrainSpec(head="detector", method="fine_tuning", seed=seed, time_budget_s=minutes and round(60 * minutes)),
             dataset,
             open_image=lambda item: Path(item.blob_key),
             cache_dir=cache_dir,
@@ -92,6 +95,13 @@ def run(dataset: Dataset, *, minutes: float, seed: int, cache_dir: Path, is_verb
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs=2,
+        metavar=("HEAD", "TAIL"),
+        help="instead of minutes: on a machine with other work, only the processor's seconds say what it costs",
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
@@ -102,12 +112,18 @@ def main() -> None:
     if not arguments.data.is_dir():
         raise SystemExit(f"There is no folder {arguments.data}.")
     dataset = read_voc(arguments.data)
+    minutes = arguments.minutes
+    if arguments.epochs:
+        minutes = None
+        detection.FROZEN, detection.TUNED = (
+            replace(phase, n_epochs=n) for phase, n in zip(_PHASES, arguments.epochs, strict=True)
+        )
     results = []
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             print(f"Seed {seed}, load {os.getloadavg()[0]:.1f}", flush=True)
             trained, seconds, worked_s = run(
-                dataset, minutes=arguments.minutes, seed=seed, cache_dir=Path(cache), is_verbose=arguments.verbose
+                dataset, minutes=minutes, seed=seed, cache_dir=Path(cache), is_verbose=arguments.verbose
             )
             test = trained.metrics["test"]
             results.append((test.map50, test.map50_95))
@@ -122,10 +138,11 @@ def main() -> None:
             print(
                 f"  mAP50 {test.map50:.3f}, mAP50-95 {test.map50_95:.3f}, parity {trained.manifest.parity}", flush=True
             )
+    wanted = f"after {minutes:g} min" if minutes else f"after {arguments.epochs} epochs"
     mean50, mean = np.mean(results, axis=0)
-    target = TARGETS.get(int(arguments.minutes))
+    target = TARGETS.get(int(minutes)) if minutes else None
     verdict = "" if target is None else f"; target {target:.2f}: {'reached' if mean50 >= target else 'missed'}"
-    print(f"Mean of {len(results)} after {arguments.minutes:g} min: mAP50 {mean50:.3f}, mAP50-95 {mean:.3f}{verdict}")
+    print(f"Mean of {len(results)} {wanted}: mAP50 {mean50:.3f}, mAP50-95 {mean:.3f}{verdict}")
 
 
 if __name__ == "__main__":

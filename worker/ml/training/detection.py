@@ -4,11 +4,8 @@ N is the number of images, K of classes.
 """
 
 import hashlib
-import importlib.metadata
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ from app.contracts.bundle import (
     BundleManifest,
     DecisionRule,
     FindRule,
-    Lineage,
     ParityCheck,
     Precision,
     Preprocessing,
@@ -46,11 +42,13 @@ from worker.ml.evaluation.detection import best_threshold, measure_finds, thresh
 from worker.ml.evaluation.detection_parity import check_find_parity
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.exporters.detection import BOXES_NAME, SCORES_NAME, Whole, export
+from worker.ml.training.bundling import Origin, lineage_of, write_manifest
 from worker.ml.training.detection_fit import FROZEN, FROZEN_ALONE, TUNED, DetectorFit
 from worker.ml.training.input_plan import plan_input
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 
+HEAD = "detector"
 MAX_SCORE_DIFFERENCE = 1e-3
 _MIN_MARKED = 2  # images with something drawn, in train
 _N_PARITY = 32
@@ -94,7 +92,7 @@ def train_detection(
         ParityFailed: The finished file does not find what the trained network finds.
     """
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
-    return training.run(dataset_version_id=dataset_version_id, code_version=code_version, created_by=created_by)
+    return training.run(Origin(dataset_version_id, code_version, created_by))
 
 
 class _Training:
@@ -119,7 +117,7 @@ class _Training:
             repr((spec.model_dump_json(exclude={"name"}), dataset.content_hash(), self.precision)).encode()
         ).hexdigest()
 
-    def run(self, *, dataset_version_id: int | None, code_version: str, created_by: str | None) -> TrainedModel:
+    def run(self, origin: Origin) -> TrainedModel:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         train_items = self._of(Split.TRAIN)
         _check_marked(train_items)
@@ -127,8 +125,7 @@ class _Training:
         self._say_input(preprocessing, tiling)
         train, dev = self._crops(preprocessing, tiling)
         whole = self._fit(train, dev, preprocessing)
-        manifest = self._manifest(preprocessing, tiling, self._lineage(dataset_version_id, code_version, created_by))
-        bundle = self._compose(whole, manifest)
+        bundle = self._compose(whole, self._manifest(preprocessing, tiling, origin))
         finder = Finder(bundle)
         found, unreadable = self._find(finder)
         bundle, metrics = self._judge(bundle, found)
@@ -204,7 +201,8 @@ class _Training:
 
     # Bundle
 
-    def _manifest(self, preprocessing: Preprocessing, tiling: Tiling | None, lineage: Lineage) -> BundleManifest:
+    def _manifest(self, preprocessing: Preprocessing, tiling: Tiling | None, origin: Origin) -> BundleManifest:
+        lineage = lineage_of(origin, self.spec, self.dataset, backbone=self.card.id, head=HEAD, libraries=_LIBRARIES)
         return BundleManifest(
             task=self.dataset.task,
             name=self.spec.name or "",
@@ -230,24 +228,8 @@ class _Training:
         path = directory / MODEL_NAME
         export(whole, manifest.preprocessing, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        _write_manifest(directory, manifest.model_copy(update={"model_sha256": digest}))
+        write_manifest(directory, manifest.model_copy(update={"model_sha256": digest}))
         return read_bundle(directory)
-
-    def _lineage(self, dataset_version_id: int | None, code_version: str, created_by: str | None) -> Lineage:
-        return Lineage(
-            dataset_version_id=dataset_version_id,
-            dataset_hash=self.dataset.content_hash(),
-            backbone=self.card.id,
-            backbone_sha256=self.card.weights_sha256,
-            method=self.spec.method,
-            head=self.spec.head,
-            symmetry=self.spec.symmetry,
-            seed=self.spec.seed,
-            code_version=code_version,
-            libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            created_by=created_by,
-        )
 
     # Evaluation
 
@@ -283,7 +265,7 @@ class _Training:
         by_split = {split: [item for item in self._of(split) if item.image_id in found] for split in Split}
         decision = self._decision(by_split, found)
         manifest = bundle.manifest.model_copy(update={"decision": decision})
-        _write_manifest(bundle.directory, manifest)
+        write_manifest(bundle.directory, manifest)
         metrics = {}
         for split, items in by_split.items():
             self.reporter.step(0.7)
@@ -326,7 +308,7 @@ class _Training:
         if check.max_score_difference > MAX_SCORE_DIFFERENCE or check.n_changed_decisions:
             raise ParityFailed(check, bundle.directory)
         manifest = bundle.manifest.model_copy(update={"parity": check})
-        _write_manifest(bundle.directory, manifest)
+        write_manifest(bundle.directory, manifest)
         return Bundle(bundle.directory, manifest)
 
     def _windows(self, manifest: BundleManifest, items: Sequence[DatasetItem]) -> list[np.ndarray]:
@@ -396,9 +378,3 @@ def _sentence(split: Split, measured: DetectionMetrics) -> str:
         )
     ]
     return f"{split.value}: {', '.join(shown)} on {measured.n_images:,} images."
-
-
-def _write_manifest(directory: Path, manifest: BundleManifest) -> None:
-    partial = directory / f"{MANIFEST_NAME}.partial"
-    partial.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2))
-    partial.replace(directory / MANIFEST_NAME)

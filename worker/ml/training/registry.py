@@ -1,6 +1,7 @@
 """Which training answers which task."""
 
 from collections.abc import Callable
+from typing import Any
 
 from app.contracts.tasks import TaskType
 from worker.ml.training.anomaly import train_anomaly
@@ -10,7 +11,16 @@ from worker.ml.training.result import TrainedModel
 Train = Callable[..., TrainedModel]
 """Called as `train_classification` is: spec and dataset first, the rest by name."""
 
+
+def _train_detection(*given: Any, **named: Any) -> TrainedModel:
+    # Imports torch, which the other tasks do without.
+    from worker.ml.training.detection import train_detection
+
+    return train_detection(*given, **named)
+
+
 TRAININGS: dict[TaskType, Train] = {
     TaskType.CLASSIFICATION: train_classification,
     TaskType.ANOMALY: train_anomaly,
+    TaskType.DETECTION: _train_detection,
 }
