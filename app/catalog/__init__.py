@@ -4,7 +4,7 @@ Forms, validation, documentation and the worker all read the same dictionaries. 
 """
 
 from app.catalog.backbones import BACKBONES, BackboneCard
-from app.catalog.check import IncompatibleChoice, NotTrainable, UnknownChoice, check
+from app.catalog.check import IncompatibleChoice, NotTrainable, UnknownChoice, check, head_of
 from app.catalog.heads import HEADS, HeadCard
 from app.catalog.methods import METHODS, MethodCard
 from app.catalog.symmetries import SYMMETRIES, SymmetryCard, View
@@ -23,4 +23,5 @@ __all__ = [
     "UnknownChoice",
     "View",
     "check",
+    "head_of",
 ]

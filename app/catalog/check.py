@@ -1,7 +1,7 @@
 """Validation of what a person chose against what the catalog has."""
 
 from app.catalog.backbones import BACKBONES
-from app.catalog.heads import HEADS
+from app.catalog.heads import HEADS, HeadCard
 from app.catalog.methods import METHODS
 from app.catalog.symmetries import SYMMETRIES
 from app.contracts.jobs import TrainSpec
@@ -39,18 +39,34 @@ def check(spec: TrainSpec, task: TaskType) -> None:
     if spec.backbone != AUTO:
         _known("backbone", spec.backbone, BACKBONES)
     _known("method", spec.method, METHODS)
-    _known("head", spec.head, HEADS)
+    if spec.head != AUTO:
+        _known("head", spec.head, HEADS)
     if spec.symmetry != AUTO:
         _known("symmetry", spec.symmetry, SYMMETRIES)
-    method, head = METHODS[spec.method], HEADS[spec.head]
+    method = METHODS[spec.method]
     if spec.backbone != AUTO and task not in BACKBONES[spec.backbone].tasks:
         raise _incompatible("backbone", f"{BACKBONES[spec.backbone].name} does not serve {task.value}.")
     if task not in method.tasks:
         raise _incompatible("method", f"{method.name} does not serve {task.value} yet.")
+    head = head_of(spec, task)
     if task is not head.task:
         raise _incompatible("head", f"{head.name} answers {head.task.value}, not {task.value}.")
     if method.id not in head.methods:
         raise _incompatible("method", f"{head.name} cannot be fitted by {method.name.lower()}.")
+
+
+def head_of(spec: TrainSpec, task: TaskType) -> HeadCard:
+    """Return the head that a training fits: the chosen one, or the first that answers the task.
+
+    Raises:
+        IncompatibleChoice: None answers this task.
+    """
+    if spec.head != AUTO:
+        return HEADS[spec.head]
+    found = next((head for head in HEADS.values() if head.task is task), None)
+    if found is None:
+        raise _incompatible("head", f"No head answers {task.value} yet.")
+    return found
 
 
 def _known(field: str, choice: str, catalog: dict[str, object] | dict) -> None:

@@ -27,5 +27,13 @@ HEADS: dict[str, HeadCard] = {
             task=TaskType.CLASSIFICATION,
             methods=frozenset({"feature_extraction"}),
         ),
+        HeadCard(
+            id="patch_memory",
+            name="Patch memory",
+            description="Remembers how good parts look, place by place; what is far from all of it is abnormal. Learns "
+            "from good images alone.",
+            task=TaskType.ANOMALY,
+            methods=frozenset({"feature_extraction"}),
+        ),
     )
 }

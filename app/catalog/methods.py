@@ -24,7 +24,7 @@ METHODS: dict[str, MethodCard] = {
             name="Feature extraction",
             shown_as="Fast",
             description="The backbone stays as it is; a small head learns on its features. Seconds on a CPU.",
-            tasks=frozenset({TaskType.CLASSIFICATION}),
+            tasks=frozenset({TaskType.CLASSIFICATION, TaskType.ANOMALY}),
         ),
     )
 }

@@ -44,7 +44,7 @@ class TrainSpec(BaseModel):
     name: str | None = Field(default=None, max_length=80, description="Name of the model; a numbered one where None")
     backbone: str = Field(default="auto", description="A catalog id, or `auto`: compared by cross-validation")
     method: str = "feature_extraction"
-    head: str = "linear"
+    head: str = Field(default="auto", description="A catalog id, or `auto`: the one of the task")
     image_size_px: int | None = Field(default=None, ge=64, le=1024, description="None: the backbone's own")
     resize: Literal["auto", "stretch", "letterbox"] = "auto"
     symmetry: str = Field(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.catalog import BACKBONES, SYMMETRIES, SymmetryCard
+from app.catalog import BACKBONES, SYMMETRIES, SymmetryCard, head_of
 from app.catalog.backbones import AUTO_BACKBONES
 from app.catalog.symmetries import AUTO_SYMMETRIES
 from app.contracts.bundle import (
@@ -289,13 +289,14 @@ class _Training:
         code_version: str,
         created_by: str | None,
     ) -> Lineage:
+        head = head_of(self.spec, self.dataset.task).id
         return Lineage(
             dataset_version_id=dataset_version_id,
             dataset_hash=self.dataset.content_hash(),
             backbone=choices.backbone,
             backbone_sha256=BACKBONES[choices.backbone].weights_sha256,
             method=self.spec.method,
-            head=f"{self.spec.head}+kernel" if fitted.head.kernel else self.spec.head,
+            head=f"{head}+kernel" if fitted.head.kernel else head,
             symmetry=choices.symmetry,
             seed=self.spec.seed,
             code_version=code_version,
