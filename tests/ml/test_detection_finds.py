@@ -241,6 +241,7 @@ def test_crops_hold_the_marks_where_the_pixels_are(tmp_path):
         tiling=Tiling(side_px=80, overlap_px=20),
         open_image=lambda one: content[one.blob_key],
         path=tmp_path / "train.npy",
+        at_most=10,
     )
     assert len(crops) == 3
     assert sum(len(marked.labels) for marked in crops.marked) >= 1

@@ -20,6 +20,7 @@ from worker.ml.data.extraction import OpenImage
 
 # What is left of a box at the edge of a window counts as seen while at least this much of it is there.
 MIN_VISIBLE = 0.4
+_MIN_WITHOUT = 200  # windows without a mark that are kept in any case
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,22 @@ def marked_of(item: DatasetItem, index_of: dict[int, int]) -> Marked:
 
 @dataclass
 class Crops:
-    """Windows of images: `pixels` (N, H, W, 3) uint8, and what is marked on each, in input pixels."""
+    """Windows of images, and what is marked on each, in input pixels.
+
+    `pixels` (M, H, W, 3) uint8 may hold rows of images that turned out unreadable; `rows` (N,) names the good ones.
+    """
 
     pixels: np.ndarray
+    rows: np.ndarray
     marked: list[Marked]
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.marked)
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return one window (H, W, 3), read from the file."""
+        return np.asarray(self.pixels[self.rows[index]])
 
 
 def make_crops(
@@ -72,29 +81,45 @@ def make_crops(
     tiling: Tiling | None,
     open_image: OpenImage,
     path: Path,
+    at_most: int,
     on_image: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Crops:
-    """Return the windows of images, from `path` where an earlier attempt finished them.
+    """Return windows of images, from `path` where an earlier attempt finished them.
 
-    A window without a mark is kept too: most of what a detector must learn is what is no defect. Images that cannot be
-    read are named in the result and left out.
+    Windows without a mark are kept too, as many as there are with one: most of what a detector must learn is what is no
+    defect. Beyond `at_most`, windows are drawn at random. Images that cannot be read are named and left out.
     """
-    plan = [(item, window) for item in items for window in windows_of(item.width_px, item.height_px, tiling)]
-    marked = [_marked_on(item, window, index_of, preprocessing) for item, window in plan]
+    every = [(item, window) for item in items for window in windows_of(item.width_px, item.height_px, tiling)]
+    marks = [_marked_on(item, window, index_of, preprocessing) for item, window in every]
+    chosen = _balanced(np.array([len(one.labels) > 0 for one in marks], dtype=bool), at_most)
+    plan, marked = [every[index] for index in chosen], [marks[index] for index in chosen]
     shape = (len(plan), preprocessing.height_px, preprocessing.width_px, 3)
-    facts = ([item.sha256 for item in items], preprocessing.model_dump_json(), tiling and tiling.model_dump_json())
+    facts = (
+        [(item.sha256, window) for item, window in plan],
+        preprocessing.model_dump_json(),
+        tiling and tiling.model_dump_json(),
+    )
     key, notes = hashlib.sha256(repr(facts).encode()).hexdigest(), path.with_suffix(".json")
-    unreadable = _finished(notes, key)
+    if not plan:
+        return Crops(np.zeros(shape, dtype=np.uint8), np.zeros(0, dtype=np.int64), [])
+    unreadable = _finished(notes, key) if path.exists() else None
     if unreadable is None:
         pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         unreadable = _fill(pixels, plan, preprocessing, open_image, on_image)
         pixels.flush()
         notes.write_text(json.dumps({"key": key, "unreadable": unreadable}))
     pixels = np.load(path, mmap_mode="r")
-    keep = [index for index, (item, _) in enumerate(plan) if item.sha256 not in unreadable]
-    if len(keep) == len(plan):
-        return Crops(pixels, marked, unreadable)
-    return Crops(pixels[keep], [marked[index] for index in keep], unreadable)
+    rows = np.array([index for index, (item, _) in enumerate(plan) if item.sha256 not in unreadable], dtype=np.int64)
+    return Crops(pixels, rows, [marked[index] for index in rows], unreadable)
+
+
+def _balanced(has_marks: np.ndarray, at_most: int) -> list[int]:
+    """Return indices of windows in order: those with marks, and as many without; the rest is left out."""
+    generator = np.random.default_rng(0)
+    with_marks = generator.permutation(np.flatnonzero(has_marks))[:at_most]
+    n_without = min(max(len(with_marks), _MIN_WITHOUT), at_most)
+    without = generator.permutation(np.flatnonzero(~has_marks))[:n_without]
+    return sorted([*with_marks.tolist(), *without.tolist()])
 
 
 def _fill(

@@ -50,6 +50,8 @@ from worker.ml.training.result import TrainedModel
 
 HEAD = "detector"
 MAX_SCORE_DIFFERENCE = 1e-3
+# Windows with marks, and as many without, that are kept as pixels: of 512 px, 10,000 are 8 GB on disk.
+_MAX_WINDOWS = {Split.TRAIN: 5_000, Split.DEV: 1_000}
 _MIN_MARKED = 2  # images with something drawn, in train
 _N_PARITY = 32
 _FIT_SHARE = 0.8  # of a budget; the rest is reading, export and evaluation
@@ -157,6 +159,7 @@ class _Training:
                 tiling=tiling,
                 open_image=self.open_image,
                 path=self.work_dir / f"{split.value}.npy",
+                at_most=_MAX_WINDOWS[split],
                 on_image=lambda done, total, start=start, share=share: self.reporter.step(  # type: ignore[misc]
                     start + share * done / total, f"{done:,} of {total:,} windows"
                 ),

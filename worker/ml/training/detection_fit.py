@@ -189,7 +189,7 @@ class DetectorFit:
         self, chosen: np.ndarray, marked: list[Marked], generator: np.random.Generator
     ) -> Iterator[np.ndarray]:
         for index in chosen.tolist():
-            pixels, seen = self._augmentation.apply(self._train.pixels[index], self._train.marked[index], generator)
+            pixels, seen = self._augmentation.apply(self._train.picture(index), self._train.marked[index], generator)
             marked.append(seen)
             yield pixels
 
@@ -207,8 +207,8 @@ class DetectorFit:
         rule = FindRule()
         finds = []
         for start in range(0, len(self._dev), _SCORE_BATCH):
-            pixels = self._dev.pixels[start : start + _SCORE_BATCH]
-            answers = module(part(pixels, len(pixels)))
+            indices = range(start, min(start + _SCORE_BATCH, len(self._dev)))
+            answers = module(part(map(self._dev.picture, indices), len(indices)))
             self._reporter.step()
             for boxes, logits in zip(answers.boxes, answers.logits, strict=True):
                 found = select(boxes.numpy(), logits.sigmoid().numpy(), rule)
