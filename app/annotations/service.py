@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.accounts.permissions import Action, Actor
 from app.accounts.service import record
 from app.annotations.schemas import Label
+from app.annotations.shapes import NOTHING
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import Invalid, NotFound, NothingToUndo, StaleVersion
@@ -163,6 +164,47 @@ def bulk_set_class(
     return len(rows), event.id
 
 
+def bulk_nothing_to_label(
+    session: Session, *, actor: Actor, project_id: int, selection: Selection
+) -> tuple[int, int | None]:
+    """Say of the unlabelled images of a selection that there is nothing to mark on them.
+
+    Labelled ones keep their labels. Return how many changed, and the id for `undo_bulk` (None: none changed).
+
+    Raises:
+        NotFound: No such project, or an image is not of it.
+        PermissionDenied: The actor may not label.
+        Invalid: Images of the project carry a class each, or there are too many.
+    """
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.LABEL)
+    if not TaskType(project.task).has_shapes:
+        raise Invalid("Every labelled image of this project has a class: choose one.")
+    condition = selected(session, project_id=project_id, selection=selection)
+    query = select(Image.id).where(condition, Image.deleted_at.is_(None), Image.is_labelled.is_(False))
+    image_ids = list(session.scalars(query.order_by(Image.id).limit(MAX_UNDO_IMAGES + 1).with_for_update(of=Image)))
+    if len(image_ids) > MAX_UNDO_IMAGES:
+        raise Invalid(f"At most {MAX_UNDO_IMAGES:,} images can be labelled at once. Narrow the filter.")
+    if not image_ids:
+        return 0, None
+    moment = _change(session, actor, image_ids, None, shape_classes=NOTHING)
+    project_service.touch(project)
+    event = AuditEvent(
+        user_id=actor.user_id,
+        action="image.label_many",
+        subject=project.name,
+        data={
+            "project_id": project_id,
+            "category_id": 0,
+            "count": len(image_ids),
+            "at": moment.isoformat(),
+            "before": {"0": image_ids},
+        },
+    )
+    session.add(event)
+    session.flush()
+    return len(image_ids), event.id
+
+
 def undo_bulk(session: Session, *, actor: Actor, project_id: int, event_id: int) -> int:
     """Give the images of one bulk change back the classes they had; return how many.
 
@@ -230,7 +272,14 @@ def _unchanged(session: Session, *, project_id: int, image_id: int, category_id:
     )
 
 
-def _change(session: Session, actor: Actor, image_ids: Sequence[int], category_id: int | None) -> datetime:
+def _change(
+    session: Session,
+    actor: Actor,
+    image_ids: Sequence[int],
+    category_id: int | None,
+    *,
+    shape_classes: str | None = None,
+) -> datetime:
     """Set the class of images whose class is another one; return the moment, which marks this change on each."""
     moment = utc_now()
     for start in range(0, len(image_ids), _CHUNK):
@@ -240,7 +289,8 @@ def _change(session: Session, actor: Actor, image_ids: Sequence[int], category_i
             .where(Image.id.in_(chunk))
             .values(
                 category_id=category_id,
-                is_labelled=category_id is not None,
+                shape_classes=shape_classes,
+                is_labelled=category_id is not None or shape_classes is not None,
                 version=Image.version + 1,
                 labelled_at=moment,
                 labelled_by_id=actor.user_id,

@@ -61,6 +61,24 @@ def bulk_class(
     return bulk.answer(what if n else "Nothing to change: they carry this class already", undo={"labels": event_id})
 
 
+@router.post("/bulk/nothing", name="images.bulk_nothing")
+def bulk_nothing(
+    request: Request,
+    actor: Labeler,
+    session: SessionDep,
+    project_id: int,
+    image_id: ImageIds = None,
+    everything: Everything = False,
+) -> Response:
+    """Say of the selected images that are not labelled yet that there is nothing to mark on them."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    n, event_id = annotation_service.bulk_nothing_to_label(
+        session, actor=actor, project_id=project_id, selection=bulk.selection
+    )
+    what = f"Nothing to label on {images_text(n)}" if n else "Nothing to change: they are labelled already"
+    return bulk.answer(what, undo={"labels": event_id})
+
+
 @router.post("/bulk/split", name="images.bulk_split")
 def bulk_split(
     request: Request,

@@ -128,6 +128,20 @@ def test_the_screens_show_what_an_image_holds(
     assert re.findall(r"(\d+) image", listed) == ["3", "1"]
 
 
+def test_nothing_to_label_is_said_of_many_at_once_and_taken_back(
+    browser: TestClient, plates: Project, ids: list[int]
+) -> None:
+    root, headers = f"/projects/{plates.id}", {"HX-Request": "true", "HX-Request-Type": "partial"}
+    page = browser.post(f"{root}/bulk/nothing", data={"everything": "true"}, headers=headers).text
+    assert "Nothing to label on 1 image" in page
+    assert shown(plates, ImageFilter(has_no_class=True)) == set(ids[3:])
+    assert len(shown(plates, ImageFilter(is_labelled=True))) == 6
+    (change,) = re.findall(r'name="change" value="(\d+)"', page)
+    browser.post(f"{root}/bulk/undo/labels", data={"change": change}, headers=headers).raise_for_status()
+    assert shown(plates, ImageFilter(is_labelled=False)) == {ids[5]}
+    assert shown(plates, ImageFilter(has_no_class=True)) == set(ids[3:5])
+
+
 def test_rest_filters_and_lists_the_classes_of_shapes(
     program: TestClient, plates: Project, classes: list[int], ids: list[int]
 ) -> None:
