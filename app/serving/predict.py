@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.core.clock import utc_now
-from app.inference import Prediction
+from app.inference import LoadedModel, Prediction, open_picture
+from app.registry.heat import explained_class, painted
 from app.serving import predictor, wire
 from app.serving.access import Access, Endpoint
 from app.serving.calls import endpoint_access, read_call
@@ -27,6 +28,7 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 
 router = APIRouter(prefix="/inference/v1", tags=["serving"], lifespan=_lifespan)
+_HEAT_SIDE_PX = 512
 _limit = RateLimit(get_settings().rate_limit_per_minute)
 
 _PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
@@ -50,7 +52,14 @@ _OPENAPI: dict[str, Any] = {
             "required": True,
             "schema": {"type": "string", "format": "uuid"},
             "description": "The endpoint to call",
-        }
+        },
+        {
+            "name": "heat_map",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "boolean", "default": False},
+            "description": "Also answer with a heat map of the likeliest defect, at about the time of a second call",
+        },
     ],
     "requestBody": {
         "required": True,
@@ -101,9 +110,12 @@ async def predict(request: Request, access: Annotated[Access, Depends(endpoint_a
     loaded = time.perf_counter()
     prediction = await predictor.predictor().predict(model, call.picture, threshold=endpoint.threshold)
     answered = time.perf_counter()
+    heat = await run_in_threadpool(heat_of, endpoint, model, prediction, call.picture) if _wants_heat(request) else None
     body = wire.classification_body(
         endpoint, prediction.decision, prediction.scores.scores, threshold=endpoint.threshold
     )
+    if heat is not None:
+        body["heat_map"] = wire.heat_map(heat)
     latency = {
         "input_conversion_s": received - started,
         "model_loading_s": loaded - received,
@@ -125,6 +137,22 @@ async def predict(request: Request, access: Annotated[Access, Depends(endpoint_a
         )
     )
     return Response(content, media_type="application/json")
+
+
+def _wants_heat(request: Request) -> bool:
+    return request.query_params.get("heat_map") in {"true", "1"}
+
+
+def heat_of(endpoint: Endpoint, model: LoadedModel, prediction: Prediction, picture: bytes) -> bytes | None:
+    """Return the heat map of the likeliest defect as a PNG, or None where the model gives none."""
+    if endpoint.manifest.heat_name is None:
+        return None
+    image = open_picture(picture, max_pixels=get_settings().max_image_megapixels * 1_000_000)
+    index = explained_class(endpoint.manifest, list(prediction.scores.scores))
+    heat = model.explain(image, category_index=index)
+    scale = min(1.0, _HEAT_SIDE_PX / max(image.size))
+    size_px = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return painted(heat.values, size_px)
 
 
 def to_record(

@@ -1,5 +1,6 @@
 """Bodies of the prediction route, as the published clients read them."""
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ import orjson
 
 from app.contracts.bundle import BundleManifest
 from app.contracts.predictions import Decision
+from app.contracts.tasks import TaskType
 from app.core.errors import AppError, Invalid
 from app.serving.access import Endpoint
 
@@ -40,11 +42,12 @@ def address_refused() -> AddressRefused:
 def classification_body(
     endpoint: Endpoint, decision: Decision, scores: tuple[float, ...], *, threshold: float
 ) -> dict[str, Any]:
-    """Return the answer of a classification model, without its latency.
+    """Return the answer of a model of classification or anomaly detection, without its latency.
 
     The clients read `backbonetype`, `predictions` and `type`; everything after `model_id` is ours, and they ignore it.
     """
     categories = endpoint.manifest.categories
+    is_anomaly = endpoint.manifest.task is TaskType.ANOMALY
     return {
         "backbonetype": None,
         "backbonepredictions": None,
@@ -59,7 +62,13 @@ def classification_body(
         "ng_score": decision.ng_score,
         "is_unsure": decision.is_unsure,
         "threshold": threshold,
+        **({"anomaly_score": decision.ng_score} if is_anomaly else {}),
     }
+
+
+def heat_map(content: bytes) -> dict[str, str]:
+    """Return a heat map as a member of an answer: a transparent PNG of the picture's shape, to lay over it."""
+    return {"media_type": "image/png", "data": base64.b64encode(content).decode()}
 
 
 def score_list(manifest: BundleManifest, scores: tuple[float, ...]) -> list[dict[str, Any]]:
