@@ -35,5 +35,13 @@ HEADS: dict[str, HeadCard] = {
             task=TaskType.ANOMALY,
             methods=frozenset({"feature_extraction"}),
         ),
+        HeadCard(
+            id="detector",
+            name="Detector without anchors",
+            description="A pyramid of feature maps; each of its points says which defect it lies in and how far it is "
+            "to the four sides. Large pictures are read in overlapping windows.",
+            task=TaskType.DETECTION,
+            methods=frozenset({"feature_extraction", "fine_tuning"}),
+        ),
     )
 }

@@ -23,8 +23,17 @@ METHODS: dict[str, MethodCard] = {
             id="feature_extraction",
             name="Feature extraction",
             shown_as="Fast",
-            description="The backbone stays as it is; a small head learns on its features. Seconds on a CPU.",
-            tasks=frozenset({TaskType.CLASSIFICATION, TaskType.ANOMALY}),
+            description="The backbone stays as it is; a small head learns on its features. Seconds on a CPU, "
+            "a few minutes for boxes.",
+            tasks=frozenset({TaskType.CLASSIFICATION, TaskType.ANOMALY, TaskType.DETECTION}),
+        ),
+        MethodCard(
+            id="fine_tuning",
+            name="Fine-tuning",
+            shown_as="Thorough",
+            description="After the head, the backbone's last stages learn too, slower the closer they are to the "
+            "image. Minutes on a CPU.",
+            tasks=frozenset({TaskType.DETECTION}),
         ),
     )
 }
