@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from app.accounts.permissions import Action, Actor
+from app.annotations import drafts as draft_service
 from app.annotations import service as annotation_service
 from app.annotations import views
 from app.core.errors import Conflict, Invalid, StaleVersion
@@ -131,6 +132,14 @@ def summary(request: Request, actor: Viewer, session: SessionDep, project_id: in
         n_images=words.n_images,
         entry=entry,
     )
+
+
+@router.get("/{image_id}/drafts", name="annotations.drafts")
+def drafts(actor: Viewer, session: SessionDep, project_id: int, image_id: int) -> JSONResponse:
+    """Answer what the newest model found on an image, for the editor to show and to take over."""
+    project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    queries.get_image(session, project_id, image_id, model=None)
+    return JSONResponse(draft_service.load_drafts(session, project_id=project_id, image_id=image_id))
 
 
 @router.post("/classes", name="annotations.add_class")

@@ -113,6 +113,7 @@ def load_screen(
 ) -> LabelScreen:
     """Return the screen of one image. Raises `NotFound` where the project has no such image."""
     links = Links.of(request, project.id)
+    has_shapes = TaskType(project.task).has_shapes
     queue = frozen(wanted)
     image = queries.get_image(session, project.id, image_id, model=words.model)
     around = queries.get_neighbours(session, project.id, queue, model=words.model, image=image, reach=REACH)
@@ -127,7 +128,7 @@ def load_screen(
         predicted=words.find_class(image.predicted_id),
         strip=tuple(strip_entry(row, words, links, queue, is_current=row.id == image_id) for row in rows),
         links=links,
-        heat=views.heat_of(image, words.model, links),
+        heat=None if has_shapes else views.heat_of(image, words.model, links),
         previous=links.label(queue, before[-1]) if before else None,
         next=links.label(queue, after[0]) if after else None,
         unlabelled=links.label(queue, unlabelled) if unlabelled else None,
@@ -136,7 +137,7 @@ def load_screen(
         ),
         queue=queue_words(queue, words),
         n_labelled=count_labelled(session, project, words),
-        shapes=f"{links.project}/label/{image_id}/shapes" if TaskType(project.task).has_shapes else None,
+        shapes=f"{links.project}/label/{image_id}/shapes" if has_shapes else None,
     )
 
 

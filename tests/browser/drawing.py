@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
+from app.contracts.bundle import BundleManifest, CategoryRef, DecisionRule, Lineage, Preprocessing
+from app.contracts.predictions import PredictedShape
 from app.contracts.tasks import TaskType
-from tests.browser.support import Rest, RunningKizu, running_kizu, settle
+from app.db.tables import ModelVersion, Prediction
+from tests.browser.support import Rest, RunningKizu, running_kizu, settle, solar_cells
 
 SIZE = (640, 480)
 LARGE = (4000, 3000)
@@ -22,7 +27,10 @@ CLASSES = ("scratch", "dent", "stain")
 
 @dataclass(frozen=True)
 class Drawing:
-    """An installation with images to draw on, all `SIZE` but `large_id`, and the ids of their classes by name."""
+    """An installation with images to draw on, and the ids of their classes by name.
+
+    All are pictures of `SIZE`, but for the large ones and the cells, which are real solar cells.
+    """
 
     kizu: RunningKizu
     rest: Rest
@@ -30,6 +38,8 @@ class Drawing:
     masks_id: int
     box_images: tuple[int, ...]
     mask_images: tuple[int, ...]
+    box_cell_id: int
+    mask_cell_id: int
     large_id: int
     large_mask_id: int
     box_classes: dict[str, int]
@@ -53,8 +63,10 @@ def drawing(home: Path) -> Iterator[Drawing]:
                 rest=rest,
                 boxes_id=boxes_id,
                 masks_id=masks_id,
-                box_images=tuple(_upload(rest, boxes_id, number, SIZE) for number in range(12)),
-                mask_images=tuple(_upload(rest, masks_id, number, SIZE) for number in range(12)),
+                box_images=tuple(_upload(rest, boxes_id, number, SIZE) for number in range(10)),
+                mask_images=tuple(_upload(rest, masks_id, number, SIZE) for number in range(10)),
+                box_cell_id=_upload_cell(rest, boxes_id),
+                mask_cell_id=_upload_cell(rest, masks_id),
                 large_id=_upload(rest, boxes_id, 99, LARGE),
                 large_mask_id=_upload(rest, masks_id, 99, LARGE),
                 box_classes=box_classes,
@@ -82,10 +94,70 @@ def _upload(rest: Rest, project_id: int, seed: int, size: tuple[int, int]) -> in
     picture = Image.fromarray(np.clip(shade + grain, 0, 255).astype(np.uint8))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=80)
-    answer = rest.ask(
-        "POST", f"/v1/projects/{project_id}/images", files={"file": (f"part {seed:02d}.jpg", out.getvalue())}
+    return _sent(rest, project_id, f"part {seed:02d}.jpg", out.getvalue())
+
+
+def _upload_cell(rest: Rest, project_id: int) -> int:
+    (cell,) = solar_cells(1.0, 1, skip=2)
+    return _sent(rest, project_id, cell.name, cell.read_bytes())
+
+
+def _sent(rest: Rest, project_id: int, name: str, picture: bytes) -> int:
+    return rest.ask("POST", f"/v1/projects/{project_id}/images", files={"file": (name, picture)})["id"]
+
+
+def leave_prediction(
+    drawing: Drawing, project_id: int, image_id: int, classes: dict[str, int], shapes: list[PredictedShape]
+) -> None:
+    """Put a model and what it found on an image where a training leaves them; its threshold is 0.5."""
+    manifest = BundleManifest(
+        task=TaskType.DETECTION,
+        name="Model 1",
+        categories=tuple(CategoryRef(id=one, name=name, color="#0072b2") for name, one in classes.items()),
+        preprocessing=Preprocessing(
+            width_px=64, height_px=64, resize="stretch", resample="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        ),
+        decision=DecisionRule(kind="confidence", threshold=0.5, reason="for the test"),
+        temperature=1.0,
+        feature_dim=1,
+        model_sha256="0" * 64,
+        lineage=Lineage(
+            dataset_version_id=None,
+            dataset_hash="0" * 64,
+            backbone="toy",
+            backbone_sha256="0" * 64,
+            method="feature_extraction",
+            head="detection",
+            symmetry="identity",
+            seed=0,
+            code_version="0",
+            libraries={},
+            created_at="2026-01-01T00:00:00Z",
+        ),
     )
-    return answer["id"]
+    engine = create_engine(f"sqlite:///{drawing.kizu.home / 'kizu.sqlite3'}")
+    with Session(engine) as session, session.begin():
+        model = ModelVersion(
+            project_id=project_id,
+            name="Model 1",
+            bundle_key=f"projects/{project_id}/models/none",
+            n_bytes=1,
+            manifest=manifest.model_dump(mode="json"),
+            metrics={},
+            threshold=0.5,
+        )
+        session.add(model)
+        session.flush()
+        prediction = Prediction(
+            model_id=model.id,
+            image_id=image_id,
+            predicted_category_id=next(iter(classes.values())),
+            score=0.9,
+            scores=[0.1, 0.9],
+            shapes=[shape.model_dump(mode="json") for shape in shapes],
+        )
+        session.add(prediction)
+    engine.dispose()
 
 
 class Hand:

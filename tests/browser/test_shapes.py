@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.drawing import SIZE, Drawing, Hand, drawing, pixels
+from app.contracts.predictions import PredictedShape
+from app.contracts.shapes import Box
+from tests.browser.drawing import SIZE, Drawing, Hand, drawing, leave_prediction, pixels
 from tests.browser.support import MAX_SHIFT, Complaints, axe_violations, new_context, overflow_px, shift, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -328,18 +330,71 @@ def test_labels_stay_on_their_pixels_when_one_zooms_and_pans(masks: Hand, parts:
     assert len(masks.shapes()) == 1
 
 
+def test_what_a_model_found_is_shown_dashed_and_taken_over(boxes: Hand, parts: Drawing, keep: Callable) -> None:
+    places = ((20, 30, 90, 100, 0.93), (120, 40, 200, 110, 0.71), (40, 180, 130, 260, 0.44))
+    found = [
+        PredictedShape(category_index=i % 2, score=score, box=Box(xmin=x1, ymin=y1, xmax=x2, ymax=y2))
+        for i, (x1, y1, x2, y2, score) in enumerate(places)
+    ]
+    leave_prediction(parts, parts.boxes_id, parts.box_cell_id, parts.box_classes, found)
+    boxes.open(parts.box_cell_id)
+    counted = boxes.page.locator("[data-part=drafts]")
+    expect(counted).to_have_text("2 of 3")  # from the model's own threshold on
+    keep(boxes.page, "label-drafts")
+    boxes.drag((22, 31), (92, 103))  # the first, by hand
+    boxes.keyboard.press("Escape")
+    boxes.move(160, 80)
+    boxes.keyboard.press("y")
+    assert [shape["box"]["xmin"] for shape in boxes.shapes()] == [22, 120]
+    assert boxes.shapes()[1]["category_id"] == parts.box_classes["dent"]
+    accept_all = boxes.page.get_by_role("button", name="Accept all")
+    expect(accept_all).to_be_disabled()  # each has its label
+    score = boxes.page.locator("[data-part=score]")
+    score.focus()
+    score.press("Home")
+    expect(counted).to_have_text("3 of 3")
+    boxes.keyboard.press("Shift+Y")
+    assert [shape["box"]["xmin"] for shape in boxes.shapes()] == [22, 120, 40]
+    boxes.keyboard.press("p")
+    expect(counted).to_have_text("0 of 3")
+    boxes.keyboard.press("p")
+    for _ in range(3):
+        boxes.keyboard.press("Control+z")
+    assert boxes.shapes() == []
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width_px", [1280, 820])
-def test_the_editors_are_accessible_and_fit(inside: Callable, parts: Drawing, theme: str, width_px: int) -> None:
+def test_the_editors_are_accessible_and_fit(
+    inside: Callable, parts: Drawing, keep: Callable, theme: str, width_px: int
+) -> None:
     context = inside(theme=theme, width_px=width_px)
     page = context.new_page()
-    for hand, image_id in (
-        (Hand(page, parts.url, parts.boxes_id), parts.box_images[10]),
-        (Hand(page, parts.url, parts.masks_id), parts.mask_images[10]),
-    ):
-        hand.open(image_id)
-        hand.drag((100, 100), (300, 200))
-        assert axe_violations(page) == []
-        assert overflow_px(page) == 0
-        assert shift(page)[0] <= MAX_SHIFT
+    hand = Hand(page, parts.url, parts.boxes_id)
+    hand.open(parts.box_cell_id)
+    hand.drag((40, 50), (130, 120))
+    hand.keyboard.press("2")
+    hand.drag((170, 180), (270, 250))
+    looks_right(page, keep, f"label-boxes-{theme}-{width_px}")
+    hand = Hand(page, parts.url, parts.masks_id)
+    hand.open(parts.mask_cell_id)
+    hand.drag((60, 60), (110, 130), (90, 190), steps=12)
+    hand.keyboard.press("Escape")
+    hand.keyboard.press("2")
+    hand.keyboard.press("o")
+    for point in ((180, 60), (250, 80), (240, 150), (190, 140)):
+        hand.click(*point)
+    hand.keyboard.press("Enter")
+    looks_right(page, keep, f"label-masks-{theme}-{width_px}")
     context.close()
+
+
+def looks_right(page: Page, keep: Callable, name: str) -> None:
+    expect(page.locator("[data-part=saved]")).to_have_text("Saved")
+    keep(page, name)
+    assert axe_violations(page) == []
+    assert overflow_px(page) == 0
+    assert shift(page)[0] <= MAX_SHIFT
+    page.keyboard.press("Control+a")  # the next look finds the image as it was
+    page.keyboard.press("Delete")
+    expect(page.locator("[data-part=saved]")).to_have_text("Saved")

@@ -18,7 +18,7 @@ const PAD = { left: 6, top: 24, right: 160, bottom: 6 }; // stage px around a sh
 
 export class Painter {
   /** @param {import("./stage.js").Stage} stage @param {(name: string) => HTMLCanvasElement} part
-   * @param {{color: (one: object) => string, name: (one: object) => string, isShown: (one: object) => boolean, opacity: () => number}} look
+   * @param {{color: (one: object) => string, name: (one: object) => string, isShown: (one: object) => boolean, opacity: () => number, drafts: () => object[], openDrafts: () => object[]}} look
    * @param {(context: CanvasRenderingContext2D) => void} drawActive in stage px */
   constructor(stage, part, look, drawActive) {
     Object.assign(this, { stage, look, drawActive, finished: part("finished"), strokes: part("stroke"), active: part("active") });
@@ -145,12 +145,16 @@ export class Painter {
   drawAll(context, part) {
     const { scale } = this.drawnView;
     const shown = this.drawn();
-    const met = shown.filter((one) => {
+    const meets = (one) => {
       const b = this.pathOf(one).bounds;
       return b.xmin <= part.xmax + PAD.left / scale && b.xmax >= part.xmin - PAD.right / scale && b.ymin <= part.ymax + PAD.top / scale && b.ymax >= part.ymin - PAD.bottom / scale;
-    });
+    };
+    const met = shown.filter(meets);
     this.enter(context, this.drawnView);
     for (const one of met) this.draw(context, one, this.drawnView);
+    const drafts = this.look.drafts();
+    for (const one of drafts.filter(meets)) this.drawDashed(context, one);
+    if (drafts.length <= MANY_NAMES) for (const one of this.look.openDrafts().filter(meets)) this.name(context, one, this.drawnView);
     if (shown.length <= MANY_NAMES) for (const one of met) if (one.box) this.name(context, one, this.drawnView);
   }
 
@@ -201,6 +205,21 @@ export class Painter {
     context.strokeStyle = color;
     context.lineWidth = weight / view.scale;
     context.stroke(path);
+  }
+
+  /** Draw what a model found: predictions are dashed everywhere in Kizu, labels solid. */
+  drawDashed(context, one) {
+    const { path } = this.pathOf(one);
+    const { scale } = this.drawnView;
+    context.setLineDash([]);
+    context.strokeStyle = HALO;
+    context.lineWidth = 3 / scale;
+    context.stroke(path);
+    context.setLineDash([6 / scale, 4 / scale]);
+    context.strokeStyle = this.look.color(one);
+    context.lineWidth = 1.75 / scale;
+    context.stroke(path);
+    context.setLineDash([]);
   }
 
   /** Write a shape's class over its corner. @param {CanvasRenderingContext2D} context @param {import("../lib/shapes.js").Shape} one @param {import("../lib/viewport.js").View} [view] */

@@ -10,6 +10,7 @@ import { withoutVertex } from "../lib/polygon.js";
 import { back, begin, commit, forward } from "../lib/timeline.js";
 import { count } from "../lib/format.js";
 import * as clipboard from "./clipboard.js";
+import { Drafts } from "./drafts.js";
 import { Painter } from "./painter.js";
 import { command, press } from "./shape-keys.js";
 import { ShapeSaver } from "./shape-saver.js";
@@ -38,10 +39,10 @@ export class ShapeEditor {
     this.isReadOnly = owner.hasAttribute("read-only");
     this.line = begin(NONE);
     this.selected = new Set();
-    this.drafts = new Map();
+    this.changing = new Map();
     this.held = new Set();
     this.side = new Side(this);
-    const look = { color: (one) => this.colorOf(one.categoryId), name: (one) => this.side.nameOf(one.categoryId), isShown: (one) => this.isShown(one), opacity: () => this.side.opacity };
+    const look = { color: (one) => this.colorOf(one.categoryId), name: (one) => `${this.side.nameOf(one.categoryId)}${one.score === undefined ? "" : ` ${one.score.toFixed(2)}`}`, isShown: (one) => this.isShown(one), opacity: () => this.side.opacity, drafts: () => this.drafts?.shown() ?? [], openDrafts: () => this.drafts?.open() ?? [] };
     this.painter = new Painter(this.stage, owner.piece, look, (context) => drawActive(context, this));
     this.saver = new ShapeSaver((body) => this.store.put(body), (text) => this.side.say(text));
     this.saver.addEventListener("settled", ({ detail }) => this.settled(detail));
@@ -49,7 +50,8 @@ export class ShapeEditor {
     const wished = this.isReadOnly ? "select" : owner.settings[`tool ${this.task}`];
     this.tool = Object.values(this.tools).find(({ name }) => name === wished) ?? this.tools.b;
     this.side.showTool();
-    window.addEventListener("pagehide", () => this.saveLeaving(), { signal: owner.page.signal });
+    this.drafts = new Drafts(this);
+    window.addEventListener("pagehide", () => this.saver.wanted && this.store.putLast({ version: this.saver.version, ...this.saver.wanted() }), { signal: owner.page.signal });
     this.load();
   }
 
@@ -94,13 +96,16 @@ export class ShapeEditor {
     return picked.length === 1 ? picked[0] : null;
   }
 
+  /** Does a shape lie under a point, or all but? @param {{x: number, y: number}} point image px */
+  isAt(one, point) {
+    const reach = 3 / this.stage.view.scale;
+    const b = this.painter.pathOf(one).bounds;
+    return point.x >= b.xmin - reach && point.x <= b.xmax + reach && point.y >= b.ymin - reach && point.y <= b.ymax + reach && (Boolean(one.box) || contains(one, point));
+  }
+
   /** Return what lies under a point: of several shapes the smallest, so that each can be reached. @param {{x: number, y: number}} point image px */
   hit(point) {
-    const reach = 3 / this.stage.view.scale;
-    const near = this.visible().filter((one) => {
-      const b = this.painter.pathOf(one).bounds;
-      return point.x >= b.xmin - reach && point.x <= b.xmax + reach && point.y >= b.ymin - reach && point.y <= b.ymax + reach && (one.box || contains(one, point));
-    });
+    const near = this.visible().filter((one) => this.isAt(one, point));
     return near.length > 1 ? near.reduce((best, one) => (areaOf(one) < areaOf(best) ? one : best)) : near[0] ?? null;
   }
 
@@ -120,14 +125,14 @@ export class ShapeEditor {
   // --- what is shown while a tool works ------------------------------------------------------------------------------
 
   /** Show selected shapes otherwise than they are, until `settle` makes it so. @param {import("../lib/shapes.js").Shape[]} some */
-  draft(some) {
-    this.drafts = new Map(some.map((one) => [one.id, one]));
+  preview(some) {
+    this.changing = new Map(some.map((one) => [one.id, one]));
     this.painter.soon();
   }
 
   settle() {
-    const some = [...this.drafts.values()];
-    this.drafts = new Map();
+    const some = [...this.changing.values()];
+    this.changing = new Map();
     this.replace(some);
   }
 
@@ -175,7 +180,7 @@ export class ShapeEditor {
   changed() {
     const ids = new Set(this.shapes.map((one) => one.id));
     this.selected = new Set([...this.selected].filter((id) => ids.has(id)));
-    this.drafts = new Map();
+    this.changing = new Map();
     this.refresh();
     this.saver.save(() => ({ shapes: this.shapes.map(toSaved), nothing_to_label: this.line.now.isNothing }));
   }
@@ -183,13 +188,19 @@ export class ShapeEditor {
   refresh() {
     this.painter.show(this.shapes, this.selected);
     this.side.show();
+    this.drafts?.tell();
   }
 
   /** @param {import("../lib/shapes.js").Shape} one */
   add(one) {
-    this.selected = new Set([one.id]);
-    this.commit({ shapes: [...this.shapes, one], isNothing: false });
+    this.addAll([one]);
     this.announce();
+  }
+
+  /** @param {import("../lib/shapes.js").Shape[]} some */
+  addAll(some) {
+    this.selected = new Set(some.map((one) => one.id));
+    this.commit({ shapes: [...this.shapes, ...some], isNothing: false });
   }
 
   /** Put other forms in the place of shapes with the same ids, and take shapes away. @param {import("../lib/shapes.js").Shape[]} some @param {number[]} [gone] ids @param {string | null} [merge] */
@@ -324,8 +335,7 @@ export class ShapeEditor {
   paste() {
     const copies = clipboard.take(this.project, this.stage.size).filter((one) => this.side.nameOf(one.categoryId));
     if (this.isReadOnly || !copies.length) return;
-    this.selected = new Set(copies.map((one) => one.id));
-    this.commit({ shapes: [...this.shapes, ...copies], isNothing: false });
+    this.addAll(copies);
     this.tell(`${count(copies.length, "label")} pasted`);
   }
 
@@ -361,10 +371,6 @@ export class ShapeEditor {
     this.side.say(this.shapes.length || this.line.now.isNothing ? "Saved" : "");
     this.refresh();
     if (clipboard.isFor(this.project, location.pathname + location.search)) this.paste();
-  }
-
-  saveLeaving() {
-    if (this.saver.wanted) this.store.putLast({ version: this.saver.version, ...this.saver.wanted() });
   }
 
   settled({ ok, reply }) {

@@ -4,7 +4,7 @@ import { placed } from "../lib/polygon.js";
 import { altered, movedTogether } from "../lib/shapes.js";
 
 const KEYS = {
-  Delete: "delete", Backspace: "delete", Escape: "let-go", "Ctrl+a": "select-all", "Ctrl+c": "copy", "Ctrl+v": "paste", d: "copy-to-next", h: "hide",
+  Delete: "delete", Backspace: "delete", Escape: "let-go", "Ctrl+a": "select-all", "Ctrl+c": "copy", "Ctrl+v": "paste", d: "copy-to-next", h: "hide", y: "accept", "Shift+y": "accept-all",
   ".": "next-shape", ",": "previous-shape", "[": "smaller", "]": "larger", 0: "none", "Ctrl+z": "undo", "Ctrl+Shift+z": "redo", "Ctrl+y": "redo",
 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -24,6 +24,7 @@ export function press(editor, event, name) {
     if (categoryId && !event.repeat) editor.classify(categoryId);
     return true;
   }
+  if (name === "Ctrl+c" && String(getSelection())) return false; // words of the page
   if (editor.tools[name]) editor.use(editor.tools[name].name);
   return Boolean(editor.tools[name]) || (KEYS[name] ? command(editor, KEYS[name]) : false);
 }
@@ -50,7 +51,7 @@ export function command(editor, name) {
     delete: () => editor.remove(), "let-go": () => editor.select([]), "select-all": () => editor.select(editor.visible().map((one) => one.id)),
     copy: () => editor.copy(), paste: () => editor.paste(), "copy-to-next": () => editor.copyToNext(), hide: () => editor.hide(),
     "next-shape": () => editor.step(1), "previous-shape": () => editor.step(-1), smaller: () => editor.side.sizeBrush(0.8), larger: () => editor.side.sizeBrush(1.25),
-    none: () => editor.setNothing(), undo: () => editor.undo(), redo: () => editor.redo(),
+    accept: () => editor.drafts.acceptPointed(), "accept-all": () => editor.drafts.acceptAll(), none: () => editor.setNothing(), undo: () => editor.undo(), redo: () => editor.redo(),
   };
   if (name.startsWith("tool-")) editor.use(name.slice(5));
   else deeds[name]?.();

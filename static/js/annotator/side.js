@@ -144,7 +144,7 @@ export class Side {
     const picked = editor.picked();
     const one = editor.only();
     this.part("selection").classList.toggle("selected--none", !picked.length);
-    this.part("selected").textContent = picked.length > 1 ? `${count(picked.length, "label")} selected` : one ? this.nameOf(one.categoryId) : editor.shapes.length ? `${count(editor.shapes.length, "label")}, none selected` : "No label yet";
+    this.part("selected").textContent = picked.length > 1 ? `${count(picked.length, "label")} selected` : one ? this.nameOf(one.categoryId) : editor.shapes.length ? `${count(editor.shapes.length, "label")}, none selected` : editor.line.now.isNothing ? "Nothing to label" : "No label yet";
     this.part("extent").textContent = one && !one.box ? this.extentOf(one) : "";
     for (const button of this.part("selection").querySelectorAll("button[data-needs]")) button.disabled = !picked.length;
     const box = one?.box;
@@ -158,8 +158,8 @@ export class Side {
   /** @param {import("../lib/shapes.js").Shape} one @returns {string} */
   extentOf(one) {
     const { xmin, ymin, xmax, ymax } = boundsOf(one);
-    const size = `${NUMBER.format(xmax - xmin)} × ${NUMBER.format(ymax - ymin)} px`;
-    return one.box ? size : `${kindOf(one) === "mask" ? "Mask" : "Polygon"}, ${NUMBER.format(Math.round(areaOf(one)))} px in ${size}`;
+    const size = `${NUMBER.format(xmax - xmin)} × ${NUMBER.format(ymax - ymin)}`;
+    return one.box ? `${size} px` : `${kindOf(one) === "mask" ? "Mask" : "Polygon"} ${size}, ${NUMBER.format(Math.round(areaOf(one)))} px`;
   }
 
   showTool() {
@@ -188,11 +188,11 @@ export class Side {
     this.part("announced").textContent = `${this.nameOf(one.categoryId)}, ${at} of ${this.editor.shapes.length}, at ${Math.round(xmin)}, ${Math.round(ymin)}, ${this.extentOf(one)}`;
   }
 
-  /** Offer both sides of an edit made elsewhere. @param {{changed_by?: string, shapes: object[]}} current @param {number} nMine */
+  /** Offer both sides of an edit made elsewhere. @param {{changed_by?: string, shapes: object[], nothing_to_label: boolean}} current @param {number} nMine */
   showConflict(current, nMine) {
     const note = this.part("conflict").content.cloneNode(true);
     note.querySelector("[data-word=who]").textContent = current.changed_by ?? "Somebody";
-    note.querySelector("[data-word=theirs]").textContent = count(current.shapes.length, "label");
+    note.querySelector("[data-word=theirs]").textContent = current.nothing_to_label ? "nothing to label" : count(current.shapes.length, "label");
     note.querySelector("[data-word=mine]").textContent = count(nMine, "label");
     this.owner.querySelector("#label-conflict").replaceChildren(note);
     this.owner.querySelector("[data-conflict]").focus();

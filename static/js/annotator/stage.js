@@ -37,7 +37,10 @@ export class Stage extends EventTarget {
     this.box.addEventListener("pointerdown", (event) => this.down(event));
     this.box.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) this.box.addEventListener(name, (event) => this.up(event));
-    this.box.addEventListener("pointerleave", () => this.hover(null));
+    this.box.addEventListener("pointerleave", () => {
+      this.hover(null);
+      this.tool.leave?.();
+    });
     this.box.addEventListener("dblclick", (event) => {
       if (this.tool.double) this.tool.double(this.press(event), this);
       else if (this.fitted) this.actual(this.at(event));

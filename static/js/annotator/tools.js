@@ -14,6 +14,7 @@
  * @property {(press: Press, before: Press, stage: import("./stage.js").Stage) => void} [move]  while pressed
  * @property {(press: Press, stage: import("./stage.js").Stage) => void} [up]
  * @property {(press: Press, stage: import("./stage.js").Stage) => void} [hover]  while not pressed
+ * @property {() => void} [leave]  the pointer is no longer over the stage
  * @property {(press: Press, stage: import("./stage.js").Stage) => void} [double]  click; without it, that fits or shows actual size
  * @property {(stage: import("./stage.js").Stage) => void} [cancel]  drop what a press began
  */

@@ -3,7 +3,7 @@
  * Markup: templates/macros/annotator.html.
  *
  * Attributes: `image-id`, `project-id`, `width`, `height` (image px), `preload` (addresses, space-separated), and for shapes `shapes-href`
- * (where they are read and saved), `task`, `read-only`.
+ * (where they are read and saved), `drafts-href` (where a model's are read), `task`, `read-only`.
  * Event (on itself): `annotator:kept`, when a label has been saved.
  */
 import { Ahead } from "../annotator/ahead.js";
@@ -104,7 +104,7 @@ export class ImageAnnotator extends HTMLElement {
     } else if (onRange && /Arrow|Home|End|Page/.test(name)) {
       return;
     } else if (this.editor.press(event, name)) {
-      event.preventDefault();
+      if (name !== "Escape") event.preventDefault(); // it may close a menu besides
     } else if (KEYS[name]) {
       event.preventDefault();
       this.command(KEYS[name]);
@@ -164,6 +164,7 @@ export class ImageAnnotator extends HTMLElement {
     if (this.piece("advance")) this.piece("advance").checked = Boolean(advance);
     for (const [command, name] of Object.entries(TOGGLES)) this.querySelector(`[data-command=${command}]`)?.setAttribute("aria-pressed", String(Boolean(this.settings[name])));
     this.stage.hover(this.stage.last ?? null);
+    this.editor.drafts?.show();
   }
 
   /** @param {"previous" | "next" | "unlabelled"} where */

@@ -96,6 +96,10 @@ export class BrushTool {
     this.editor.stage.point(this.cursor);
   }
 
+  leave() {
+    if (!this.isDown) this.editor.ring(null);
+  }
+
   ring(press) {
     this.editor.ring({ ...press.image, radius: this.radius, erases: this.erases || press.event.shiftKey });
   }

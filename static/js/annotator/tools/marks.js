@@ -10,7 +10,7 @@ const MOST_VERTICES = 400; // more handles than that are a blot
 export function drawActive(context, editor) {
   const { painter, stage } = editor;
   const view = stage.view;
-  const picked = editor.picked().filter((one) => !editor.held.has(one.id)).map((one) => editor.drafts.get(one.id) ?? one);
+  const picked = editor.picked().filter((one) => !editor.held.has(one.id)).map((one) => editor.changing.get(one.id) ?? one);
   painter.enter(context);
   for (const one of picked) painter.draw(context, one, view, 2.5);
   const pointed = editor.shapes.find((one) => one.id === editor.pointed && !editor.selected.has(one.id) && editor.isShown(one));
@@ -19,7 +19,7 @@ export function drawActive(context, editor) {
   for (const one of picked.length > 20 ? [] : [...picked, pointed].filter(Boolean)) painter.name(context, one);
   stagePixels(context);
   const one = editor.only();
-  if (one && picked.length && !editor.isReadOnly) handles(context, editor.drafts.get(one.id) ?? one, view);
+  if (one && picked.length && !editor.isReadOnly) handles(context, editor.changing.get(one.id) ?? one, view);
   if (editor.sketched) extent(context, editor.sketched.box, view);
   if (editor.traced) trace(context, editor.traced, view);
   if (editor.brush) ring(context, editor.brush, view);

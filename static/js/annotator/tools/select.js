@@ -77,7 +77,7 @@ export class SelectTool {
 
   move(press, before) {
     if (this.isPanning) this.editor.stage.pan(press.stage.x - before.stage.x, press.stage.y - before.stage.y);
-    else if (this.deed && (this.moves ||= wandered(this.from, press))) this.editor.draft(this.deed(press));
+    else if (this.deed && (this.moves ||= wandered(this.from, press))) this.editor.preview(this.deed(press));
   }
 
   up(press) {
@@ -87,7 +87,7 @@ export class SelectTool {
   }
 
   cancel() {
-    this.editor.draft([]);
+    this.editor.preview([]);
     this.rest();
   }
 
@@ -103,6 +103,10 @@ export class SelectTool {
     const hit = grip ? null : editor.hit(press.image);
     editor.point(hit?.id ?? null, grip?.vertex ?? null);
     editor.stage.point(grip?.cursor ?? (hit ? "move" : this.cursor));
+  }
+
+  leave() {
+    this.editor.point(null, null);
   }
 
   /** Click twice on a shape to see it close, elsewhere to see all. @param {import("../tools.js").Press} press */
