@@ -42,14 +42,14 @@ from worker.ml.training.bundling import Origin, lineage_of, write_manifest
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 
-DEFAULT_BACKBONE = "efficientnet_lite0"
+DEFAULT_BACKBONE = "efficientnet_lite2"
 HEAD = "patch_memory"
 MIN_GOOD = 2
-DEFAULT_SIDE_PX = 320
+DEFAULT_SIDE_PX = 416
 _SIDE_STEP_PX = 32
-# Patches that the memory is chosen from, in float16: at most 40 MB, however many images there are.
-MAX_POOL = 100_000
-MAX_REMEMBERED = 6_000
+# Patches that the memory is chosen from, in float16: about 50 MB, however many images there are.
+MAX_POOL = 150_000
+MAX_REMEMBERED = 8_000
 _FEW = 50  # images below which each is held out once, in five parts; above, one fifth is
 _N_FOLDS = 5
 _MAX_HELD_OUT = 60
@@ -85,7 +85,7 @@ def train_anomaly(
     """Train an anomaly detector on the good images of the train split; leave a proven bundle in `work_dir / "bundle"`.
 
     Arguments are those of `train_classification`. Memory is bounded: of each image as many patches are kept as leave
-    100,000 in all. The same spec, dataset, machine and library versions give the same bundle.
+    150,000 in all. The same spec, dataset, machine and library versions give the same bundle.
 
     Raises:
         NotTrainable: Fewer than two good images can be read, or no class is marked good.

@@ -9,6 +9,7 @@ from app.inference.threshold import best_f1_threshold
 FALSE_ALARMS = 0.05
 _MIN_ABNORMAL = 3
 _MIN_GOOD = 3
+_ABOVE = 1.02
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ def choose_threshold(good: np.ndarray, abnormal: np.ndarray) -> RawThreshold:
     n = len(good)
     rank = min(n, int(np.ceil((n + 1) * (1.0 - FALSE_ALARMS))))
     share = 1.0 - rank / (n + 1)
-    limit = float(np.nextafter(np.float32(np.sort(good)[rank - 1]), np.float32(np.inf)))
+    ordered = np.sort(good)
+    # Half way to the next score, or a little above the last: at a score itself, rounding would decide.
+    limit = float(ordered[rank - 1 : rank + 1].mean()) if rank < n else float(ordered[-1]) * _ABOVE
     reason = (
         f"From good images alone: about {100 * share:.0f} % of good images are called abnormal, by the scores of "
         f"{n:,} that were held out. A few abnormal images in the dev split let it be chosen by what it finds."
