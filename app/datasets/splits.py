@@ -94,18 +94,24 @@ def assign(
         for stratum in candidate.strata:
             holders.setdefault(stratum, []).append(candidate)
     counts = {stratum: {split: existing.get(stratum, {}).get(split, 0) for split in Split} for stratum in holders}
+    n_left = {stratum: len(members) for stratum, members in holders.items()}
     splits: dict[int, Split] = {}
     for stratum, members in sorted(holders.items(), key=_rarity):
         members.sort(key=lambda candidate: _place(candidate, seed))
         is_held_out = stratum in held_out
         shares = _without_train(percentages) if is_held_out else percentages
         # What rarer classes have drawn already is counted, but is not to be drawn again.
-        n_open = sum(candidate.image_id not in splits for candidate in members)
-        wanted = _wanted(sum(counts[stratum].values()) + n_open, shares, is_held_out=is_held_out)
+        wanted = _wanted(sum(counts[stratum].values()) + n_left[stratum], shares, is_held_out=is_held_out)
         for candidate in members:
             if candidate.image_id in splits:
                 continue
-            must_train = not is_held_out and not counts[stratum][Split.TRAIN]
+            for each in candidate.strata:
+                n_left[each] -= 1
+            # The first of its class, or the last chance of another class that it holds.
+            must_train = any(
+                each not in held_out and not counts[each][Split.TRAIN] and (each == stratum or not n_left[each])
+                for each in candidate.strata
+            )
             split = Split.TRAIN if must_train else _neediest(counts[stratum], wanted)
             splits[candidate.image_id] = split
             for each in candidate.strata:

