@@ -9,14 +9,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import httpx
+from sqlalchemy import select
 
 from app.accounts.permissions import Actor
+from app.contracts.jobs import TrainSpec
 from app.db.session import transaction
 from app.db.tables import Deployment, ModelVersion, Project
+from app.jobs import service as job_service
 from app.serving import service as serving_service
 from tests import factories, model_support
+from worker.tasks.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLITS = [("good", "train")] * 12 + [("scratch", "train")] * 12 + [("good", "dev")] * 3 + [("scratch", "dev")] * 3
@@ -45,6 +50,35 @@ def serve(actor: Actor, folder: Path, *, threshold: float | None = None) -> Serv
     with transaction() as session:
         deployment = serving_service.create_deployment(
             session, actor=actor, project_id=project.id, name="Line 3", model_id=model.id, threshold=threshold
+        )
+    return Served(actor, project, model, deployment, factories.make_key(actor))
+
+
+class Poster(Protocol):
+    """What `TestClient` and `httpx.Client` share. It carries a key."""
+
+    def post(self, url: str, **kwargs: Any) -> httpx.Response: ...
+
+
+def serve_anomaly(actor: Actor, program: Poster, *, n_good: int = 40, n_abnormal: int = 12) -> Served:
+    """Make an anomaly project over REST, train it as a worker does, and put an endpoint on the model."""
+    made = program.post("/v1/projects", json={"name": "Housings", "projectType": "anomaly-detection"})
+    project_id = made.json()["data"]["id"]
+    for seed in range(n_good + n_abnormal):
+        label, defect = ("Normal", None) if seed < n_good else ("Abnormal", "scratch")
+        content = model_support.part_picture(seed, defect, size_px=64)
+        url = f"/v1/projects/{project_id}/images"
+        answer = program.post(url, files={"file": (f"{seed}.png", content)}, data={"label": label})
+        assert answer.status_code == 201, answer.text
+    spec = TrainSpec(backbone="toy", image_size_px=64)
+    with transaction() as session:
+        job_id = job_service.start_training(session, actor=actor, project_id=project_id, spec=spec).id
+    train(str(job_id))
+    with transaction() as session:
+        project = session.get_one(Project, project_id)
+        model = session.scalars(select(ModelVersion).where(ModelVersion.job_id == job_id)).one()
+        deployment = serving_service.create_deployment(
+            session, actor=actor, project_id=project_id, name="Line 3", model_id=model.id
         )
     return Served(actor, project, model, deployment, factories.make_key(actor))
 

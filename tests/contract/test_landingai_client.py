@@ -149,3 +149,23 @@ def test_the_client_waits_as_long_as_a_429_says_and_goes_on(
     assert found["error"] is None
     assert len(found["predictions"]) == 2
     assert seconds < 40  # without Retry-After the client would sleep a minute
+
+
+def test_the_client_reads_the_answer_of_an_anomaly_project(
+    landingai_python: Path, address: str, served: Served, tmp_path: Path
+):
+    """It has no type of its own for them: the shape of classification, with Normal and Abnormal."""
+    with httpx.Client(base_url=address, headers={"apikey": served.key}, timeout=60) as program:
+        anomaly = serving_support.serve_anomaly(served.actor, program)
+        path = tmp_path / "part.png"
+        path.write_bytes(model_support.part_picture(901, "scratch", size_px=64))
+        url = f"{anomaly.path}&heat_map=true"
+        answer = program.post(url, files={"file": path.read_bytes()}, headers={"apikey": anomaly.key}).json()
+    found = drive(landingai_python, address, anomaly, path)
+    assert found["error"] is None
+    prediction = found["predictions"][0]
+    assert prediction["type"] == "ClassificationPrediction"
+    assert prediction["label"] in {"Normal", "Abnormal"}
+    assert answer["threshold"] == 0.5
+    assert 0.0 < answer["anomaly_score"] < 1.0
+    assert answer["heat_map"]["media_type"] == "image/png"
