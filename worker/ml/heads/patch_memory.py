@@ -130,7 +130,8 @@ def _farthest(points: np.ndarray, nearest: np.ndarray, at_most: int) -> list[int
     order = np.argpartition(-nearest, n)
     candidates, limit = np.sort(order[:n]), nearest[order[n]]
     between = _squared_distances(points[candidates], points[candidates])
-    left, picked = nearest[candidates].copy(), []
+    left = nearest[candidates].copy()
+    picked: list[int] = []
     while len(picked) < at_most:
         index = int(left.argmax())
         if picked and left[index] < limit:
