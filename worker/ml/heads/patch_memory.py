@@ -3,8 +3,9 @@
 N is the number of patches, C the channels of a patch, P the directions kept, M the patches remembered.
 
 Source: K. Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022, arXiv:2106.08265: patches of a
-frozen network, a greedy coreset of them, the distance to the nearest. Here with whitened directions, and with the mean
-of the farthest 1 % of the patches as an image's score.
+frozen network, a greedy coreset of them, the distance to the nearest. Here with z-scores along their principal axes,
+and with the mean of the farthest 1 % of the patches as an image's score. Whitening was measured and loses: it makes the
+noise of weak axes as loud as the rest (`docs/benchmarks.md`).
 """
 
 from collections.abc import Callable
@@ -13,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 TOP_SHARE = 0.01
-# Between plain principal axes (0) and full whitening (1), which makes the noise of weak directions as loud as the rest.
-_WHITENING = 0.5
 _VARIANCE_KEPT = 0.99
 _MAX_DIRECTIONS = 128
 _PROJECTED = 64
@@ -76,7 +75,7 @@ def remember(
 
 
 def _directions(centred: np.ndarray) -> np.ndarray:
-    """Return axes (C, P) along which the spread of z-scores is evened out half way."""
+    """Return the principal axes (C, P) of the z-scores, as many as hold 99 % of their spread and 128 at most."""
     spread = centred.std(axis=0, dtype=np.float64)
     inverse = np.where(spread > 1e-6 * (1.0 + spread.max()), 1.0 / np.maximum(spread, 1e-12), 0.0)
     covariance = (centred.T @ centred).astype(np.float64) / len(centred) * inverse[:, None] * inverse
@@ -87,8 +86,7 @@ def _directions(centred: np.ndarray) -> np.ndarray:
         return np.eye(centred.shape[1], 1, dtype=np.float32)
     n = int(np.searchsorted(np.cumsum(variances) / total, _VARIANCE_KEPT)) + 1
     n = min(n, _MAX_DIRECTIONS, int((variances > 1e-6 * variances[0]).sum()))
-    weight = inverse[:, None] * axes[:, :n] / variances[:n] ** (_WHITENING / 2)
-    return np.ascontiguousarray(weight, dtype=np.float32)
+    return np.ascontiguousarray(inverse[:, None] * axes[:, :n], dtype=np.float32)
 
 
 def k_centre(
