@@ -46,6 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.kizu_postgres.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET synchronous_commit = off")
         config.kizu_postgres.psql("SELECT pg_reload_conf()")
         os.environ["KIZU_DATABASE_URL"] = config.kizu_postgres_url
+        # The conftest of a folder named on the command line is imported before this, and the application with it.
+        from app.settings import get_settings
+
+        get_settings.cache_clear()
 
 
 @pytest.hookimpl(trylast=True)
