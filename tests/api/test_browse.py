@@ -63,12 +63,6 @@ def all_rows(line: Line, wanted: ImageFilter, *, limit: int = 7) -> list[queries
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def shared_line(module_database: None):
-    """One line for all examples of Hypothesis; its rows go when the next test's database is emptied."""
-    return Line(factories.make_user(Role.OWNER, "shared@example.com"))
-
-
 FILTERS = st.builds(
     ImageFilter,
     classes=st.sets(st.integers(0, 2), max_size=2).map(lambda s: tuple(sorted(s))),
@@ -85,10 +79,9 @@ FILTERS = st.builds(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=FILTERS, limit=st.integers(1, 50), with_tag=st.booleans())
-def test_the_pages_together_hold_each_matching_image_once(shared_line: Line, drawn, limit, with_tag):
+def test_the_pages_together_hold_each_matching_image_once(line: Line, drawn, limit, with_tag):
     from dataclasses import replace
 
-    line = shared_line
     wanted = replace(
         drawn,
         classes=tuple(line.classes[i] for i in drawn.classes),
@@ -133,10 +126,9 @@ def expected_ids(line: Line, wanted: ImageFilter) -> set[int]:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=FILTERS)
-def test_counts_agree_with_the_grid(shared_line: Line, drawn):
+def test_counts_agree_with_the_grid(line: Line, drawn):
     from dataclasses import replace
 
-    line = shared_line
     wanted = replace(
         drawn,
         classes=tuple(line.classes[i] for i in drawn.classes),
