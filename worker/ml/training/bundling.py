@@ -23,9 +23,19 @@ class Origin:
 
 
 def lineage_of(
-    origin: Origin, spec: TrainSpec, dataset: Dataset, *, backbone: str, head: str, libraries: Sequence[str]
+    origin: Origin,
+    spec: TrainSpec,
+    dataset: Dataset,
+    *,
+    backbone: str,
+    head: str,
+    libraries: Sequence[str],
+    symmetry: str | None = None,
 ) -> Lineage:
-    """Return where a bundle comes from; `libraries` are packages whose versions matter."""
+    """Return where a bundle comes from; `libraries` are packages whose versions matter.
+
+    `symmetry` is the one that was chosen; without it the one of the spec stands.
+    """
     return Lineage(
         dataset_version_id=origin.dataset_version_id,
         dataset_hash=dataset.content_hash(),
@@ -33,7 +43,7 @@ def lineage_of(
         backbone_sha256=BACKBONES[backbone].weights_sha256,
         method=spec.method,
         head=head,
-        symmetry="identity" if spec.symmetry == "auto" else spec.symmetry,
+        symmetry=symmetry or ("identity" if spec.symmetry == "auto" else spec.symmetry),
         seed=spec.seed,
         code_version=origin.code_version,
         libraries={name: importlib.metadata.version(name) for name in libraries},

@@ -4,10 +4,8 @@ N is the number of images, D the length of the features, K the number of classes
 """
 
 import hashlib
-import importlib.metadata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +35,7 @@ from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import Extracted, FeatureExtractor, OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
 from worker.ml.exporters.classification import compose
-from worker.ml.training.bundling import write_manifest
+from worker.ml.training.bundling import Origin, lineage_of, write_manifest
 from worker.ml.training.choices import (
     MAX_FOR_BACKBONES,
     MAX_FOR_SYMMETRIES,
@@ -60,7 +58,7 @@ _COMPARED = 0.3  # progress at the end of the comparisons
 _N_PARITY = 32
 # Slow to import, and first used after the comparisons.
 _NEEDED_LATER = ("sklearn.svm", "onnx")
-_LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scipy")
+_LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scikit-learn", "scipy")
 
 
 def train_classification(
@@ -99,7 +97,7 @@ def train_classification(
     """
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
     with compat.single_threaded_algebra():
-        return training.run(dataset_version_id=dataset_version_id, code_version=code_version, created_by=created_by)
+        return training.run(Origin(dataset_version_id, code_version, created_by))
 
 
 class _Training:
@@ -126,7 +124,7 @@ class _Training:
         self.labelled = [item for item in dataset.items if item.category_id in self.index_of]
         self._extractors: dict[str, FeatureExtractor] = {}
 
-    def run(self, *, dataset_version_id: int | None, code_version: str, created_by: str | None) -> TrainedModel:
+    def run(self, origin: Origin) -> TrainedModel:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         check_trainable(item.category_id for item in self._train_items())
         choices = self._choose()
@@ -137,7 +135,7 @@ class _Training:
         features = stack(extracted.vectors, items, symmetry)
         truth = self._truth(items)
         fitted = self._fit(items, features, truth)
-        lineage = self._lineage(choices, fitted, dataset_version_id, code_version, created_by)
+        lineage = self._lineage(choices, fitted, origin)
         bundle = self._compose(choices.backbone, symmetry, fitted, lineage)
         model = LoadedModel(bundle, OpenVinoSession(bundle))
         predictions, scores = self._predict(model, items, features, extracted, symmetry)
@@ -281,28 +279,16 @@ class _Training:
         write_manifest(directory, manifest)
         return read_bundle(directory)
 
-    def _lineage(
-        self,
-        choices: Choices,
-        fitted: Fitted,
-        dataset_version_id: int | None,
-        code_version: str,
-        created_by: str | None,
-    ) -> Lineage:
+    def _lineage(self, choices: Choices, fitted: Fitted, origin: Origin) -> Lineage:
         head = head_of(self.spec, self.dataset.task).id
-        return Lineage(
-            dataset_version_id=dataset_version_id,
-            dataset_hash=self.dataset.content_hash(),
+        return lineage_of(
+            origin,
+            self.spec,
+            self.dataset,
             backbone=choices.backbone,
-            backbone_sha256=BACKBONES[choices.backbone].weights_sha256,
-            method=self.spec.method,
             head=f"{head}+kernel" if fitted.head.kernel else head,
+            libraries=_LIBRARIES,
             symmetry=choices.symmetry,
-            seed=self.spec.seed,
-            code_version=code_version,
-            libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            created_by=created_by,
         )
 
     # Evaluation
