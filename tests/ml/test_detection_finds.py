@@ -20,7 +20,8 @@ from app.contracts.dataset import AnnotationValue, DatasetItem
 from app.contracts.jobs import TrainSpec
 from app.contracts.shapes import Box, Polygon
 from app.contracts.tasks import Split
-from app.inference.detection import Finds, Window, as_shapes, frame_of, merge, pairwise_iou, suppress, windows_of
+from app.inference.detection import Finds, as_shapes, merge, pairwise_iou, suppress
+from app.inference.windows import Window, frame_of, windows_of
 from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Marked, make_crops
 from worker.ml.evaluation.coco import Boxed, average_precision, match

@@ -14,8 +14,8 @@ import numpy as np
 
 from app.contracts.bundle import Preprocessing, Tiling
 from app.contracts.dataset import DatasetItem
-from app.inference.detection import Frame, Window, frame_of, windows_of
 from app.inference.preprocess import open_picture, to_pixels
+from app.inference.windows import Frame, Window, frame_of, windows_of
 from worker.ml.data.extraction import OpenImage
 
 # What is left of a box at the edge of a window counts as seen while at least this much of it is there.
