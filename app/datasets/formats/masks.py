@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image as Picture
 
-from app.contracts.shapes import MAX_COUNTS_CHARS, Mask
+from app.contracts.shapes import Mask
 from app.datasets.formats.base import BadLabelFile, FoundShape
+from app.inference.rasters import TooRagged, encode_mask
 
 MAX_BYTES = 64_000_000
 _FORMATS = ("PNG", "BMP", "TIFF")  # no JPEG: it changes values
@@ -75,18 +76,10 @@ def encode(marked: np.ndarray) -> Mask:
         BadLabelFile: The outline is too ragged to be a label.
         ValueError: Nothing is marked.
     """
-    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
-    if not len(rows):
-        raise ValueError("a mask marks at least one pixel")
-    top, left = int(rows[0]), int(columns[0])
-    cut = marked[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    flat = cut.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(np.append(starts, len(flat)))
-    counts = "".join(f"{n}{'N' if inside else 'Z'}" for n, inside in zip(lengths, flat[starts], strict=True))
-    if len(counts) > MAX_COUNTS_CHARS:
-        raise BadLabelFile("The mask is noise: it has too many separate runs of pixels to be a label.")
-    return Mask(xmin=left, ymin=top, width=cut.shape[1], height=cut.shape[0], counts=counts)
+    try:
+        return encode_mask(marked)
+    except TooRagged as error:
+        raise BadLabelFile("The mask is noise: it has too many separate runs of pixels to be a label.") from error
 
 
 def _values(content: bytes, width_px: int, height_px: int) -> np.ndarray:
