@@ -26,6 +26,7 @@ from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Marked, make_crops
 from worker.ml.evaluation.coco import Boxed, average_precision, match
 from worker.ml.evaluation.detection import best_threshold, measure_finds
+from worker.ml.evaluation.score_calibration import fit_score_map
 from worker.ml.heads.assignment import Truth, assign, generalised_iou
 from worker.ml.training.input_plan import plan_input
 
@@ -200,6 +201,33 @@ def test_figures_of_nothing_are_undefined_not_zero():
     missed = measure_finds([boxed([[0, 0, 5, 5]], [1])], [boxed([], [], [])], 2, threshold=0.5)
     assert (missed.map50, missed.recall, missed.f1) == (0.0, 0.0, 0.0)
     assert missed.confusion[1][2] == 1
+
+
+@pytest.mark.parametrize(("centre", "scale"), [(-4.0, 0.4), (0.0, 3.0)])
+def test_a_score_map_makes_scores_the_share_of_right_finds(centre, scale):
+    generator = np.random.default_rng(0)
+    truth, finds = [], []
+    for _ in range(400):
+        meaning = generator.normal(0, 2, 3)
+        is_right = generator.random(3) < 1 / (1 + np.exp(-meaning))
+        boxes = np.array([[20 * place, 0, 20 * place + 10, 10] for place in range(3)])
+        raw = 1 / (1 + np.exp(-(centre + scale * meaning)))
+        truth.append(boxed(boxes[is_right], np.zeros(is_right.sum())))
+        finds.append(boxed(boxes, [0, 0, 0], raw))
+    found = fit_score_map(truth, finds, 1)
+    assert found.slope == pytest.approx(1 / scale, rel=0.15)
+    assert found.shift == pytest.approx(-centre / scale, abs=0.3)
+
+
+def test_a_score_map_needs_right_and_wrong_finds_and_never_turns_the_order():
+    one = np.array([[0, 0, 10, 10]])
+    truth = [boxed(one, [0])] * 20
+    assert fit_score_map(truth, [boxed(one, [0], [0.5])] * 20, 1) is None
+    apart = [boxed(one, [0], [0.03])] * 10 + [boxed(one + 50, [0], [0.02])] * 10
+    clear = fit_score_map(truth, apart, 1)
+    assert 0 < clear.slope < np.inf
+    upside_down = [boxed(one, [0], [0.1])] * 10 + [boxed(one + 50, [0], [0.9])] * 10
+    assert fit_score_map(truth, upside_down, 1).slope > 0
 
 
 def test_perfect_finds_have_an_average_precision_of_one():

@@ -11,23 +11,25 @@ from app.contracts.bundle import Preprocessing
 from worker.ml.backbones.base import Backbone
 from worker.ml.backbones.export import INPUT_NAME, OPSET
 from worker.ml.backbones.tail import Tail
+from worker.ml.evaluation.score_calibration import ScoreMap
 from worker.ml.heads.detection import Detector
 
 BOXES_NAME, SCORES_NAME = "boxes", "scores"
 
 
 class Whole(nn.Module):
-    """Backbone and head from the normalised image (B, 3, H, W) on, with scores instead of logits."""
+    """Backbone and head from the normalised image (B, 3, H, W) on, with readable scores instead of logits."""
 
-    def __init__(self, backbone: Backbone, detector: Detector) -> None:
+    def __init__(self, backbone: Backbone, detector: Detector, score_map: ScoreMap) -> None:
         super().__init__()
+        self.score_map = score_map
         detector.tail.state_for(backbone)
         self.tail = Tail(backbone, entry=-1, taps=detector.tail.taps)
         self.head = detector.head
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         answers = self.head(self.tail([image]))
-        return answers.boxes, answers.logits.sigmoid()
+        return answers.boxes, (self.score_map.slope * answers.logits + self.score_map.shift).sigmoid()
 
 
 def export(whole: Whole, preprocessing: Preprocessing, path: Path) -> None:

@@ -28,11 +28,11 @@ from app.contracts.jobs import TrainSpec
 from app.contracts.predictions import ImagePrediction, PredictedShape
 from app.contracts.tasks import Split
 from app.inference.bundle import Bundle, read_bundle
-from app.inference.detection import windows_of
 from app.inference.detection_metrics import DetectionMetrics
 from app.inference.finder import Finder
 from app.inference.preprocess import open_picture, to_pixels
 from app.inference.sessions.openvino import supported_precision
+from app.inference.windows import windows_of
 from worker.ml.backbones.export import exported
 from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Crops, make_crops, marked_of
@@ -189,7 +189,7 @@ class _Training:
         is_tuned = self.spec.method == "fine_tuning"
         budget_s = self.spec.time_budget_s * _FIT_SHARE if self.spec.time_budget_s else None
         detector = fit.run((FROZEN, TUNED) if is_tuned else (FROZEN_ALONE,), budget_s=budget_s)
-        return Whole(fit.backbone, detector).eval()
+        return Whole(fit.backbone, detector, fit.score_map(detector)).eval()
 
     def _augmentation(self, preprocessing: Preprocessing) -> Augmentation:
         if self.spec.symmetry == "auto":

@@ -24,6 +24,7 @@ from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Crops, Marked
 from worker.ml.data.frozen_part import FrozenPart
 from worker.ml.evaluation.coco import Boxed, average_precision
+from worker.ml.evaluation.score_calibration import ScoreMap, fit_score_map
 from worker.ml.heads.assignment import Truth
 from worker.ml.heads.detection import DetectionHead, Detector, detection_loss
 from worker.ml.training.loop import Epoch, Loop, LoopSettings, RateGroup, Step
@@ -37,6 +38,9 @@ _SCORE_BATCH = 32
 _MAX_WIDTH = 96  # channels inside the head
 _N_PROBES = 5
 _MIN_EPOCHS = 2
+_N_CALIBRATED = 500  # windows; a map of two numbers needs no more
+# Raw scores have a scale of their own: no floor but the number of candidates, which bounds the work.
+_RAW = FindRule(score_floor=0.0, max_candidates=300)
 
 Batch = tuple[list[Tensor], Truth]
 
@@ -203,19 +207,35 @@ class DetectorFit:
     # Choosing
 
     def _score(self, module: nn.Module, part: FrozenPart) -> float:
+        truth, finds = self._compared(module, part, self._dev, len(self._dev))
+        return average_precision(truth, finds, self._n_categories).map50 or 0.0
+
+    def score_map(self, detector: Detector) -> ScoreMap:
+        """Return the map that makes raw scores readable, from dev, or from train where dev shows too little."""
+        part = self._part(detector.eval())
+        for crops in (self._dev, self._train):
+            with torch.inference_mode():
+                compared = self._compared(detector, part, crops, min(len(crops), _N_CALIBRATED))
+            found = fit_score_map(*compared, self._n_categories)
+            if found is not None:
+                return found
+        return ScoreMap()
+
+    def _compared(
+        self, module: nn.Module, part: FrozenPart, crops: Crops, n_windows: int
+    ) -> tuple[list[Boxed], list[Boxed]]:
+        """Return what is drawn on the first windows, and what is found there with raw scores."""
         size = self._preprocessing
-        rule = FindRule()
+        limits = [size.width_px, size.height_px] * 2
         finds = []
-        for start in range(0, len(self._dev), _SCORE_BATCH):
-            indices = range(start, min(start + _SCORE_BATCH, len(self._dev)))
-            answers = module(part(map(self._dev.picture, indices), len(indices)))
+        for start in range(0, n_windows, _SCORE_BATCH):
+            indices = range(start, min(start + _SCORE_BATCH, n_windows))
+            answers = module(part(map(crops.picture, indices), len(indices)))
             self._reporter.step()
             for boxes, logits in zip(answers.boxes, answers.logits, strict=True):
-                found = select(boxes.numpy(), logits.sigmoid().numpy(), rule)
-                limits = [size.width_px, size.height_px] * 2
+                found = select(boxes.numpy(), logits.sigmoid().numpy(), _RAW)
                 finds.append(Boxed(np.clip(found.boxes, 0, limits), found.labels, found.scores))
-        truth = [Boxed(one.boxes, one.labels) for one in self._dev.marked]
-        return average_precision(truth, finds, self._n_categories).map50 or 0.0
+        return [Boxed(one.boxes, one.labels) for one in crops.marked[:n_windows]], finds
 
     # Budget
 
