@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.contracts.dataset import AnnotationValue
 from app.contracts.shapes import Box, Mask
 from app.contracts.tasks import Split
 
@@ -19,10 +20,14 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    category_index: int = Field(description="Index into the bundle's classes")
-    score: float = Field(ge=0.0, le=1.0, description="Calibrated score of that class")
+    category_index: int = Field(
+        description="Index into the bundle's classes; where the model finds shapes, 0 is OK and 1 NG"
+    )
+    score: float = Field(ge=0.0, le=1.0, description="Calibrated score of that answer")
     ng_score: float | None = Field(
-        default=None, description="1 - score of the good class; None where no class is marked good"
+        default=None,
+        description="1 - score of the good class, None where no class is marked good; the best find's score, 0 without "
+        "one, where the model finds shapes",
     )
     is_unsure: bool = Field(default=False, description="The best score is below a confidence threshold")
 
@@ -36,6 +41,19 @@ class PredictedShape(BaseModel):
     score: float = Field(ge=0.0, le=1.0)
     box: Box
     mask: Mask | None = None
+
+
+class ShapeMatch(BaseModel):
+    """What a find was matched with: places among the image's drawn shapes, None where with none.
+
+    Finds are matched the best first, each drawn shape once, so that what counts at a threshold are the matches of the
+    finds above it: a find never changes what better ones were matched with.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    own: int | None = Field(default=None, ge=0, description="Matched among the shapes of the find's class: it is right")
+    any: int | None = Field(default=None, ge=0, description="Matched whatever the class, for the confusion matrix")
 
 
 class ImagePrediction(BaseModel):
@@ -54,4 +72,10 @@ class ImagePrediction(BaseModel):
     )
     shapes: tuple[PredictedShape, ...] = Field(
         default=(), description="The best first; empty where the task answers for the image as a whole"
+    )
+    drawn: tuple[AnnotationValue, ...] = Field(
+        default=(), description="The image's shapes when the dataset was frozen; empty where the task has none"
+    )
+    matches: tuple[ShapeMatch, ...] = Field(
+        default=(), description="One for each of `shapes`; empty where the image had no label"
     )

@@ -41,7 +41,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+# An absent value is NULL, not the JSON text `null`.
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 IntId = Annotated[int, mapped_column(primary_key=True)]
 UuidId = Annotated[UUID, mapped_column(primary_key=True, default=new_uuid)]

@@ -7,7 +7,8 @@ is what is served. Importing it is cheap: OpenVINO and ONNX Runtime are imported
 from app.inference.batching import BatchingPredictor
 from app.inference.bundle import Bundle, BundleInvalid, BundleTooNew, read_bundle
 from app.inference.decision import decide
-from app.inference.engine import Engine, HeatMap, LoadedModel, Prediction
+from app.inference.engine import Engine
+from app.inference.loaded import HeatMap, LoadedModel, Prediction
 from app.inference.preprocess import Picture, open_picture, to_pixels
 
 __all__ = [

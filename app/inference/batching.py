@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from app.core.errors import Unavailable
 from app.core.pictures import DEFAULT_MAX_PIXELS
-from app.inference.engine import LoadedModel, Prediction
+from app.inference.loaded import LoadedModel, Prediction
 from app.inference.preprocess import Picture
 from app.inference.sessions.openvino import n_cpus
 
@@ -125,7 +125,7 @@ class BatchingPredictor:
             first = self._waiting.popleft()
             batch = [first]
             while (
-                len(batch) < first.model.session.max_batch
+                len(batch) < first.model.max_batch
                 and self._waiting
                 and self._waiting[0].model is first.model
                 and self._waiting[0].threshold == first.threshold

@@ -7,8 +7,11 @@ import numpy as np
 
 from app.contracts.bundle import BundleManifest, DecisionRule
 from app.contracts.dataset import CategoryRef
-from app.contracts.predictions import ClassScores, Decision
+from app.contracts.predictions import ClassScores, Decision, PredictedShape
 from app.inference.array_types import Bools, Floats, Ints
+
+OK, NG = 0, 1
+"""What an image is where the model finds shapes: `Decision.category_index` and the order of its two scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,19 @@ def answers_of(scores: Floats, manifest: BundleManifest, threshold: float | None
     """Apply a bundle's rule to scores (N, K); `threshold`, in [0, 1], overrides the rule's own."""
     limit = manifest.decision.threshold if threshold is None else threshold
     return decide_many(scores, manifest.decision.kind, manifest.categories, limit)
+
+
+def image_scores(shapes: Sequence[PredictedShape]) -> tuple[float, float]:
+    """Return the scores of an image as a whole, for OK and NG: NG is the best find's, 0 without one."""
+    best = max((shape.score for shape in shapes), default=0.0)
+    return (1.0 - best, best)
+
+
+def decide_shapes(shapes: Sequence[PredictedShape], threshold: float) -> Decision:
+    """Call an image NG where a find reaches the threshold, in [0, 1]; the score is that of the answer."""
+    ok, ng = image_scores(shapes)
+    is_ng = ng >= threshold and bool(shapes)
+    return Decision(category_index=NG if is_ng else OK, score=ng if is_ng else ok, ng_score=ng)
 
 
 def decide_many(scores: Floats, kind: str, categories: Sequence[CategoryRef], threshold: float) -> Answers:

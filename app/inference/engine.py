@@ -1,151 +1,22 @@
-"""Models ready to answer, and the cache that keeps them ready.
-
-K is the number of classes, D the length of the features, H' and W' the sides of a heat map.
-"""
+"""Which kind of model answers which task, and the cache that keeps models ready."""
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from app.contracts.bundle import BundleManifest
-from app.contracts.predictions import ClassScores, Decision
 from app.contracts.tasks import TaskType
-from app.core.pictures import DEFAULT_MAX_PIXELS
 from app.inference.bundle import Bundle, read_bundle
-from app.inference.decision import decide
-from app.inference.preprocess import Picture, letterbox_box, open_picture, to_pixels
-from app.inference.sessions import SESSIONS, InferenceSession
+from app.inference.finder import open_finder
+from app.inference.loaded import LoadedModel
+from app.inference.scoring import open_scoring_model
 
-# A compiled network holds its weights about three times: the file's, the runtime's reordered ones, and work buffers.
-_BYTES_PER_FILE_BYTE = 3
-_BYTES_PER_STREAM = 8_000_000
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one picture, and where its time went (seconds)."""
-
-    scores: ClassScores
-    decision: Decision
-    preprocess_s: float
-    infer_s: float
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Where a class is seen: `values` (H', W') float32, above 0 speaks for the class, below 0 against it.
-
-    The map covers the whole picture; a letterbox's borders are cut off.
-    """
-
-    values: np.ndarray
-    category_index: int
-    scores: ClassScores
-
-
-def _class_scores(rows: np.ndarray) -> list[ClassScores]:
-    return [ClassScores(scores=tuple(row)) for row in rows.astype(np.float64).tolist()]
-
-
-# What a bundle's output means, by task; other tasks join here.
-_DECODERS: dict[TaskType, Callable[[np.ndarray], list[ClassScores]]] = {
-    TaskType.CLASSIFICATION: _class_scores,
-    TaskType.ANOMALY: _class_scores,
+MODELS: dict[TaskType, Callable[[Bundle, str], LoadedModel]] = {
+    TaskType.CLASSIFICATION: open_scoring_model,
+    TaskType.ANOMALY: open_scoring_model,
+    TaskType.DETECTION: open_finder,
 }
-
-
-class LoadedModel:
-    """A bundle that is compiled and answers. May be used from many threads at once."""
-
-    def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
-        self.bundle = bundle
-        self.session = session
-        self._decode = _DECODERS[bundle.manifest.task]
-
-    @property
-    def manifest(self) -> BundleManifest:
-        return self.bundle.manifest
-
-    @property
-    def n_bytes(self) -> int:
-        """Estimate of the memory that it holds."""
-        file_bytes = self.bundle.model_path.stat().st_size
-        return _BYTES_PER_FILE_BYTE * file_bytes + _BYTES_PER_STREAM * self.session.n_parallel
-
-    def predict(
-        self,
-        pictures: Sequence[Picture],
-        *,
-        threshold: float | None = None,
-        max_pixels: int = DEFAULT_MAX_PIXELS,
-    ) -> list[Prediction]:
-        """Answer for each picture; `threshold` overrides the bundle's own.
-
-        Raises:
-            NotAPicture: The bytes are no format that is read.
-            BrokenPicture: The file is damaged.
-            PictureTooLarge: More than `max_pixels`.
-        """
-        if len(pictures) <= self.session.max_batch:
-            return self._predict_batch(pictures, threshold, max_pixels)
-        size = self.session.max_batch
-        batches = [pictures[start : start + size] for start in range(0, len(pictures), size)]
-        with ThreadPoolExecutor(self.session.n_parallel) as pool:
-            answers = pool.map(lambda batch: self._predict_batch(batch, threshold, max_pixels), batches)
-            return [prediction for answer in answers for prediction in answer]
-
-    def predict_from_features(self, features: np.ndarray) -> list[ClassScores]:
-        """Return the scores of features (N, D) that were computed before, by the same graph and arithmetic."""
-        return self._decode(self.session.scores(features)) if len(features) else []
-
-    def decide(self, scores: ClassScores, *, threshold: float | None = None) -> Decision:
-        """Apply the bundle's decision rule; `threshold` overrides its own."""
-        return decide(scores, self.manifest.decision, self.manifest.categories, threshold=threshold)
-
-    def explain(
-        self, picture: Picture, *, category_index: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
-    ) -> HeatMap:
-        """Return where a class is seen, by default the one that the model answers.
-
-        Raises:
-            LookupError: The bundle has no heat output.
-            NotAPicture: The bytes are no format that is read.
-            BrokenPicture: The file is damaged.
-            PictureTooLarge: More than `max_pixels`.
-        """
-        image = open_picture(picture, max_pixels=max_pixels)
-        pixels = to_pixels(image, self.manifest.preprocessing)[None]
-        scores = self.predict_from_features(self.session.features(pixels))[0]
-        index = self.decide(scores).category_index if category_index is None else category_index
-        values = self.session.heat(pixels)[0, index].astype(np.float32)
-        return HeatMap(self._without_letterbox(values, image.size), index, scores)
-
-    def _predict_batch(self, pictures: Sequence[Picture], threshold: float | None, max_pixels: int) -> list[Prediction]:
-        started = time.perf_counter()
-        pixels = np.stack(
-            [to_pixels(picture, self.manifest.preprocessing, max_pixels=max_pixels) for picture in pictures]
-        )
-        ready = time.perf_counter()
-        rows = self.predict_from_features(self.session.features(pixels))
-        infer_s = (time.perf_counter() - ready) / len(pictures)
-        preprocess_s = (ready - started) / len(pictures)
-        return [Prediction(row, self.decide(row, threshold=threshold), preprocess_s, infer_s) for row in rows]
-
-    def _without_letterbox(self, values: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
-        preprocessing = self.manifest.preprocessing
-        if preprocessing.resize != "letterbox":
-            return values
-        left, top, width, height = letterbox_box(*size_px, preprocessing)
-        rows, columns = values.shape
-        y0, y1 = top * rows / preprocessing.height_px, (top + height) * rows / preprocessing.height_px
-        x0, x1 = left * columns / preprocessing.width_px, (left + width) * columns / preprocessing.width_px
-        return values[int(y0) : max(int(y0) + 1, round(y1)), int(x0) : max(int(x0) + 1, round(x1))]
+"""How a bundle is opened, by its task; called with the bundle and the runtime's name. Other tasks join here."""
 
 
 class Engine:
@@ -153,7 +24,7 @@ class Engine:
 
     def __init__(self, *, max_bytes: int = 1_000_000_000, runtime: str = "openvino") -> None:
         self._max_bytes = max_bytes
-        self._open = SESSIONS[runtime]
+        self._runtime = runtime
         self._models: OrderedDict[Path, LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[Path, threading.Lock] = {}
@@ -178,7 +49,7 @@ class Engine:
             if found is not None:
                 return found
             bundle = read_bundle(key)
-            model = LoadedModel(bundle, self._open(bundle))
+            model = MODELS[bundle.manifest.task](bundle, self._runtime)
             self._keep(key, model)
         return model
 

@@ -1,17 +1,17 @@
 """A detector's bundle, compiled and ready to find. See `app.inference.detection` for what happens to its answers."""
 
 import numpy as np
+from PIL import Image
 
 from app.contracts.bundle import Precision
 from app.contracts.predictions import PredictedShape
-from app.core.pictures import DEFAULT_MAX_PIXELS
 from app.inference.bundle import Bundle
 from app.inference.detection import find
-from app.inference.preprocess import Picture, open_picture
+from app.inference.loaded import ShapeModel
 from app.inference.sessions.openvino import engine_version, image_part, n_cpus, supported_precision
 
 
-class Finder:
+class Finder(ShapeModel):
     """Finds defects on pictures, on OpenVINO. May be used from many threads at once."""
 
     def __init__(self, bundle: Bundle, *, precision: Precision | None = None, n_streams: int | None = None) -> None:
@@ -38,12 +38,10 @@ class Finder:
         boxes, scores = self._part.all(pixels)
         return boxes, scores
 
-    def find(self, picture: Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[PredictedShape, ...]:
-        """Return what is found on a picture, the best first, in pixels of the EXIF-turned original.
+    def _find(self, image: Image.Image) -> tuple[PredictedShape, ...]:
+        return find(image, self.manifest, self.raw)
 
-        Raises:
-            NotAPicture: The bytes are no format that is read.
-            BrokenPicture: The file is damaged.
-            PictureTooLarge: More than `max_pixels`.
-        """
-        return find(open_picture(picture, max_pixels=max_pixels), self.bundle.manifest, self.raw)
+
+def open_finder(bundle: Bundle, _runtime: str) -> Finder:
+    """Open a detector. It runs on OpenVINO alone."""
+    return Finder(bundle)

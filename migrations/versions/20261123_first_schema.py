@@ -406,7 +406,7 @@ def upgrade() -> None:
         sa.Column("image_id", sa.Integer(), nullable=False),
         sa.Column("split", sa.String(length=5), nullable=True),
         sa.Column("true_category_id", sa.Integer(), nullable=True),
-        sa.Column("predicted_category_id", sa.Integer(), nullable=False),
+        sa.Column("predicted_category_id", sa.Integer(), nullable=True),
         sa.Column("score", sa.Double(), nullable=False),
         sa.Column("ng_score", sa.Double(), nullable=True),
         sa.Column("is_wrong", sa.Boolean(), nullable=True),
@@ -417,7 +417,13 @@ def upgrade() -> None:
             "shapes",
             sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
             nullable=True,
-            comment="[app.contracts.predictions.PredictedShape]; None: no shapes",
+            comment="[app.contracts.predictions.PredictedShape with the members of its ShapeMatch]; None: no shapes",
+        ),
+        sa.Column(
+            "drawn",
+            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+            nullable=True,
+            comment="[app.contracts.dataset.AnnotationValue] of the dataset version; None: no shapes",
         ),
         sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_prediction_image_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
@@ -471,6 +477,12 @@ def upgrade() -> None:
         sa.Column("is_unsure", sa.Boolean(), nullable=False),
         sa.Column(
             "scores", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
+        ),
+        sa.Column(
+            "shapes",
+            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+            nullable=True,
+            comment="[app.contracts.predictions.PredictedShape] at or above the threshold; None: no shapes",
         ),
         sa.Column("threshold", sa.Double(), nullable=False),
         sa.Column("latency_ms", sa.Double(), nullable=False),

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from app.catalog import BACKBONES, SYMMETRIES
-from app.inference import LoadedModel, read_bundle, to_pixels
+from app.inference import read_bundle, to_pixels
+from app.inference.scoring import ScoringModel
 from app.inference.sessions import SESSIONS
 from worker.ml.backbones.sources import load
 from worker.ml.data.extraction import seen_from
@@ -15,7 +16,7 @@ from worker.ml.data.extraction import seen_from
 @pytest.fixture(params=sorted(SESSIONS))
 def model(request, trained):
     bundle = read_bundle(trained.bundle_dir)
-    return LoadedModel(bundle, SESSIONS[request.param](bundle))
+    return ScoringModel(bundle, SESSIONS[request.param](bundle))
 
 
 def test_answers_as_evaluated(model, trained, parts):
@@ -40,7 +41,7 @@ def test_a_quarter_turn_changes_nothing_under_all_turns(cache_dir, parts, train)
 
     trained = train(spec=TrainSpec(backbone="toy", symmetry="turns"))
     bundle = read_bundle(trained.bundle_dir)
-    model = LoadedModel(bundle, SESSIONS["openvino"](bundle))
+    model = ScoringModel(bundle, SESSIONS["openvino"](bundle))
     image = Image.fromarray(to_pixels(parts.open_image(parts.dataset.items[0]), trained.manifest.preprocessing))
     answers = model.predict([image, image.transpose(Image.Transpose.ROTATE_90)])
     np.testing.assert_allclose(answers[0].scores.scores, answers[1].scores.scores, atol=1e-5)
@@ -52,7 +53,7 @@ def test_the_heat_map_lights_the_scratch(train, parts, symmetry):
 
     trained = train(spec=TrainSpec(backbone="toy", symmetry=symmetry))
     bundle = read_bundle(trained.bundle_dir)
-    model = LoadedModel(bundle, SESSIONS["openvino"](bundle))
+    model = ScoringModel(bundle, SESSIONS["openvino"](bundle))
     hits = []
     for item in parts.dataset.items:
         if item.split == "test" and item.image_id in parts.boxes:

@@ -14,6 +14,7 @@ from app.contracts.jobs import LogLine, Progress, TrainSpec
 from app.contracts.shapes import Box
 from app.contracts.tasks import Split, TaskType
 from app.inference.bundle import read_bundle
+from app.inference.engine import Engine
 from app.inference.finder import Finder
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.training import detection, detection_fit
@@ -160,6 +161,35 @@ def test_has_a_row_for_every_image_with_boxes_inside_it(trained, drawn):
         assert row.scores[1] == max([0.0, *(shape.score for shape in row.shapes)])
         assert all(shape.box.xmax <= SIDE_PX and shape.box.ymax <= SIDE_PX for shape in row.shapes)
     assert [row.split for row in trained.predictions if row.image_id >= 64] == [None, None]
+
+
+def test_each_find_knows_what_it_was_matched_with(trained):
+    by_split = {split: [row for row in trained.predictions if row.split == split] for split in trained.metrics}
+    for split, measured in trained.metrics.items():
+        pairs = [
+            (shape.score, match, row.drawn, shape)
+            for row in by_split[split]
+            for shape, match in zip(row.shapes, row.matches, strict=True)
+        ]
+        for point in measured.curve[::20]:
+            counts = [match.own is not None for score, match, *_ in pairs if score >= point.threshold]
+            assert (sum(counts), len(counts)) == (point.n_right, point.n_right + point.n_extra)
+        for _, match, drawn, shape in pairs:
+            if match.own is not None:
+                assert drawn[match.own].category_id == (SQUARE, BAR)[shape.category_index]
+    assert all(not row.matches and not row.drawn for row in trained.predictions if row.split is None)
+
+
+def test_the_engine_serves_the_evaluated_answer(trained, drawn):
+    model = Engine().get(trained.bundle_dir)
+    row = trained.predictions[0]
+    (answer,) = model.predict([drawn.content[f"image-{row.image_id}"]])
+    assert (answer.shapes, answer.scores.scores) == (row.shapes, row.scores)
+    assert answer.decision.category_index == int(row.scores[1] >= trained.manifest.decision.threshold)
+    (strict,) = model.predict([drawn.content[f"image-{row.image_id}"]], threshold=1.0)
+    assert (strict.decision.category_index, strict.decision.ng_score) == (0, row.scores[1])
+    with pytest.raises(LookupError):
+        model.explain(drawn.content["image-0"])
 
 
 def test_the_served_finds_are_the_evaluated_ones(trained, drawn):

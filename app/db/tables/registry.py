@@ -40,7 +40,9 @@ class Prediction(Base):
 
     `split` and `true_category_id` are those of the dataset version, so that a report never changes after the fact;
     both are None for images that had no label. `predicted_category_id`, `score`, `ng_score` and `is_wrong` are at the
-    model's default threshold; the report recomputes them for any other.
+    model's default threshold; the report recomputes them for any other. Where the task has shapes,
+    `predicted_category_id` is the class of the best find, None without one, and an image is wrong where a shape was
+    missed or found in excess.
     """
 
     __tablename__ = "prediction"
@@ -54,11 +56,14 @@ class Prediction(Base):
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id", ondelete="CASCADE"), primary_key=True)
     split: Mapped[str | None] = mapped_column(String(5))
     true_category_id: Mapped[int | None]
-    predicted_category_id: Mapped[int]
+    predicted_category_id: Mapped[int | None]
     score: Mapped[float]
     ng_score: Mapped[float | None]
     is_wrong: Mapped[bool | None]
     scores: Mapped[list[Any]]
     shapes: Mapped[list[Any] | None] = mapped_column(
-        comment="[app.contracts.predictions.PredictedShape]; None: no shapes"
+        comment="[app.contracts.predictions.PredictedShape with the members of its ShapeMatch]; None: no shapes"
+    )
+    drawn: Mapped[list[Any] | None] = mapped_column(
+        comment="[app.contracts.dataset.AnnotationValue] of the dataset version; None: no shapes"
     )

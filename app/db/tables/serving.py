@@ -51,6 +51,9 @@ class InferenceRecord(Base):
     ng_score: Mapped[float | None]
     is_unsure: Mapped[bool] = mapped_column(default=False)
     scores: Mapped[list[Any]]
+    shapes: Mapped[list[Any] | None] = mapped_column(
+        comment="[app.contracts.predictions.PredictedShape] at or above the threshold; None: no shapes"
+    )
     threshold: Mapped[float]
     latency_ms: Mapped[float]
     source: Mapped[str] = mapped_column(String(10), default="api", comment="api or try")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.contracts.predictions import ShapeMatch
+
 MATCH_IOU = 0.5
 
 
@@ -74,6 +76,20 @@ def match(truth: Sequence[Boxed], finds: Sequence[Boxed], n_categories: int, *, 
     missed = [Match(image, None, index) for n, (image, index) in enumerate(truth_ids, 1) if n not in found]
     extra = [Match(image, index, None) for n, (image, index) in enumerate(find_ids, 1) if n not in used]
     return [*both, *missed, *extra]
+
+
+def matches_of(truth: Sequence[Boxed], finds: Sequence[Boxed], n_categories: int) -> list[tuple[ShapeMatch, ...]]:
+    """Return, for each image, what each of its finds was matched with, within its class and whatever the class."""
+    own: dict[tuple[int, int], int | None] = {}
+    other: dict[tuple[int, int], int | None] = {}
+    for found, by_category in ((own, True), (other, False)):
+        for pair in match(truth, finds, n_categories, by_category=by_category):
+            if pair.find is not None:
+                found[pair.image, pair.find] = pair.truth
+    return [
+        tuple(ShapeMatch(own=own[image, place], any=other[image, place]) for place in range(len(one.boxes)))
+        for image, one in enumerate(finds)
+    ]
 
 
 def _evaluate(

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.contracts.bundle import ParityCheck
 from app.contracts.predictions import ClassScores
-from app.inference.engine import LoadedModel
+from app.inference.scoring import ScoringModel
 
 # bf16 keeps 8 bits: the same image through two graphs of the same weights may differ by a few hundredths.
 MAX_SCORE_DIFFERENCE = {"f32": 0.005, "bf16": 0.05}
@@ -26,7 +26,7 @@ class ParityFailed(Exception):
         self.directory = directory
 
 
-def check_parity(model: LoadedModel, pictures: Sequence[bytes | Path], expected: np.ndarray) -> ParityCheck:
+def check_parity(model: ScoringModel, pictures: Sequence[bytes | Path], expected: np.ndarray) -> ParityCheck:
     """Run pictures through a bundle end to end and compare with the scores (N, K) from stored features."""
     answers = model.predict(pictures)
     scores = np.array([answer.scores.scores for answer in answers]).reshape(expected.shape)
@@ -39,7 +39,7 @@ def check_parity(model: LoadedModel, pictures: Sequence[bytes | Path], expected:
         n_images=len(pictures),
         max_score_difference=float(np.abs(scores - expected).max()) if len(pictures) else 0.0,
         n_changed_decisions=changed,
-        engine=model.session.engine,
+        engine=model.engine,
     )
 
 

@@ -27,9 +27,9 @@ from app.contracts.jobs import TrainSpec
 from app.contracts.predictions import ImagePrediction
 from app.contracts.tasks import Split
 from app.inference.bundle import Bundle, read_bundle
-from app.inference.engine import LoadedModel
 from app.inference.metrics import SplitMetrics, measure
 from app.inference.preprocess import to_pixels
+from app.inference.scoring import ScoringModel
 from app.inference.sessions.openvino import CompiledPart, OpenVinoSession, image_part, n_cpus, supported_precision
 from worker.ml import compat
 from worker.ml.backbones.export import exported
@@ -135,7 +135,7 @@ class _Training:
         raw = self._score_all(graph, memory)
         threshold = self._threshold(raw, seen)
         bundle = self._compose(graph, memory, threshold, origin)
-        model = LoadedModel(bundle, OpenVinoSession(bundle))
+        model = ScoringModel(bundle, OpenVinoSession(bundle))
         predictions, metrics = self._evaluate(model, raw)
         bundle = self._prove(model, part, memory, threshold.value, predictions)
         self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
@@ -304,7 +304,7 @@ class _Training:
         return {item.image_id: score for item, score in self._each(items, look)}
 
     def _evaluate(
-        self, model: LoadedModel, raw: dict[int, float]
+        self, model: ScoringModel, raw: dict[int, float]
     ) -> tuple[tuple[ImagePrediction, ...], dict[str, SplitMetrics]]:
         items = [item for item in (*self.labelled, *self.dataset.unlabelled) if item.image_id in raw]
         features = np.array([[raw[item.image_id]] for item in items], dtype=np.float32)
@@ -326,7 +326,7 @@ class _Training:
 
     def _prove(
         self,
-        model: LoadedModel,
+        model: ScoringModel,
         part: CompiledPart,
         memory: PatchMemory,
         threshold: float,
@@ -346,7 +346,7 @@ class _Training:
             raise ParityFailed(check, model.bundle.directory)
         others: tuple[ParityCheck, ...] = ()
         if model.manifest.precision != "f32":
-            plain = LoadedModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
+            plain = ScoringModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
             others = (check_parity(plain, pictures, expected),)
         manifest = model.manifest.model_copy(update={"parity": check, "parity_other": others})
         write_manifest(model.bundle.directory, manifest)

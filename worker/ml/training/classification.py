@@ -27,8 +27,8 @@ from app.contracts.jobs import Comparison, TrainSpec
 from app.contracts.predictions import ImagePrediction
 from app.contracts.tasks import Split
 from app.inference.bundle import Bundle, read_bundle
-from app.inference.engine import LoadedModel
 from app.inference.metrics import SplitMetrics, measure
+from app.inference.scoring import ScoringModel
 from app.inference.sessions.openvino import OpenVinoSession
 from worker.ml import compat
 from worker.ml.backbones.export import exported
@@ -137,7 +137,7 @@ class _Training:
         fitted = self._fit(items, features, truth)
         lineage = self._lineage(choices, fitted, origin)
         bundle = self._compose(choices.backbone, symmetry, fitted, lineage)
-        model = LoadedModel(bundle, OpenVinoSession(bundle))
+        model = ScoringModel(bundle, OpenVinoSession(bundle))
         predictions, scores = self._predict(model, items, features, extracted, symmetry)
         with ThreadPoolExecutor(1) as beside:  # the network runs outside of Python's lock, so both get a core
             measured = beside.submit(self._measure, model, items, truth, scores)
@@ -295,7 +295,7 @@ class _Training:
 
     def _predict(
         self,
-        model: LoadedModel,
+        model: ScoringModel,
         items: Sequence[DatasetItem],
         features: np.ndarray,
         extracted: Extracted,
@@ -321,7 +321,7 @@ class _Training:
 
     @staticmethod
     def _measure(
-        model: LoadedModel, items: Sequence[DatasetItem], truth: np.ndarray, scores: np.ndarray
+        model: ScoringModel, items: Sequence[DatasetItem], truth: np.ndarray, scores: np.ndarray
     ) -> dict[str, SplitMetrics]:
         members = {split: np.array([item.split is split for item in items], dtype=bool) for split in Split}
         return {
@@ -331,7 +331,7 @@ class _Training:
         }
 
     def _prove(
-        self, model: LoadedModel, items: Sequence[DatasetItem], predictions: Sequence[ImagePrediction]
+        self, model: ScoringModel, items: Sequence[DatasetItem], predictions: Sequence[ImagePrediction]
     ) -> Bundle:
         """Run a sample end to end through the finished file, in its own precision and in f32, and seal the manifest."""
         self.reporter.step(0.8, "Checking the finished model")
@@ -346,7 +346,7 @@ class _Training:
         others: tuple[ParityCheck, ...] = ()
         if model.manifest.precision != "f32":
             self.reporter.step(0.9)
-            plain = LoadedModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
+            plain = ScoringModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
             others = (check_parity(plain, pictures, expected),)
         manifest = model.manifest.model_copy(update={"parity": check, "parity_other": others})
         write_manifest(model.bundle.directory, manifest)

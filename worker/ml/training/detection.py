@@ -28,6 +28,7 @@ from app.contracts.jobs import TrainSpec
 from app.contracts.predictions import ImagePrediction, PredictedShape
 from app.contracts.tasks import Split
 from app.inference.bundle import Bundle, read_bundle
+from app.inference.decision import image_scores
 from app.inference.detection_metrics import DetectionMetrics
 from app.inference.finder import Finder
 from app.inference.preprocess import open_picture, to_pixels
@@ -37,7 +38,7 @@ from worker.ml.backbones.export import exported
 from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Crops, make_crops, marked_of
 from worker.ml.data.extraction import OpenImage
-from worker.ml.evaluation.coco import Boxed
+from worker.ml.evaluation.coco import Boxed, matches_of
 from worker.ml.evaluation.detection import best_threshold, measure_finds, threshold_curve
 from worker.ml.evaluation.detection_parity import check_find_parity
 from worker.ml.evaluation.parity import ParityFailed
@@ -325,24 +326,21 @@ class _Training:
         return pictures
 
     def _rows(self, found: dict[int, tuple[PredictedShape, ...]]) -> list[ImagePrediction]:
-        labelled = {item.image_id for item in self.dataset.items}
-        rows = []
-        for item in (*self.dataset.items, *self.dataset.unlabelled):
-            if item.image_id not in found:
-                continue
-            shapes = found[item.image_id]
-            best = shapes[0].score if shapes else 0.0
-            split = item.split if item.image_id in labelled else None
-            rows.append(
-                ImagePrediction(
-                    image_id=item.image_id,
-                    split=split,
-                    true_category_id=None,
-                    scores=(1.0 - best, best),
-                    shapes=shapes,
-                )
+        labelled = [item for item in self.dataset.items if item.image_id in found]
+        matches = matches_of(*self._boxed(labelled, found), len(self.dataset.categories))
+        rows = [
+            self._row(item, found[item.image_id]).model_copy(
+                update={"split": item.split, "drawn": item.annotations, "matches": own}
             )
-        return rows
+            for item, own in zip(labelled, matches, strict=True)
+        ]
+        others = [item for item in self.dataset.unlabelled if item.image_id in found]
+        return rows + [self._row(item, found[item.image_id]) for item in others]
+
+    def _row(self, item: DatasetItem, shapes: tuple[PredictedShape, ...]) -> ImagePrediction:
+        return ImagePrediction(
+            image_id=item.image_id, split=None, true_category_id=None, scores=image_scores(shapes), shapes=shapes
+        )
 
     def _of(self, split: Split) -> list[DatasetItem]:
         return [item for item in self.dataset.items if item.split is split]

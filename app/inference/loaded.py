@@ -1,0 +1,159 @@
+"""What every model can do once it is loaded, whatever it answers: for an image as a whole, or with shapes on it."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from app.contracts.bundle import BundleManifest
+from app.contracts.predictions import ClassScores, Decision, PredictedShape
+from app.core.pictures import DEFAULT_MAX_PIXELS
+from app.inference.bundle import Bundle
+from app.inference.decision import decide_shapes, image_scores
+from app.inference.preprocess import Picture, open_picture
+
+# A compiled network holds its weights about three times: the file's, the runtime's reordered ones, and work buffers.
+_BYTES_PER_FILE_BYTE = 3
+_BYTES_PER_STREAM = 8_000_000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture, and where its time went (seconds).
+
+    `shapes` hold all that was found, the best first, also what is below the threshold; empty where the task answers for
+    the image as a whole.
+    """
+
+    scores: ClassScores
+    decision: Decision
+    preprocess_s: float
+    infer_s: float
+    shapes: tuple[PredictedShape, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where a class is seen: `values` (H', W') float32, above 0 speaks for the class, below 0 against it.
+
+    The map covers the whole picture; a letterbox's borders are cut off.
+    """
+
+    values: np.ndarray
+    category_index: int
+    scores: ClassScores
+
+
+class LoadedModel(ABC):
+    """A bundle that is compiled and answers. May be used from many threads at once.
+
+    Attributes:
+        bundle: What it was read from.
+        max_batch: Pictures of one call beyond which larger batches bring nothing.
+        n_parallel: Calls that run at the same time without slowing each other down.
+    """
+
+    bundle: Bundle
+    max_batch: int
+    n_parallel: int
+
+    @property
+    def manifest(self) -> BundleManifest:
+        return self.bundle.manifest
+
+    @property
+    @abstractmethod
+    def engine(self) -> str:
+        """Runtime, version, device and precision, for people."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Estimate of the memory that it holds."""
+        file_bytes = self.bundle.model_path.stat().st_size
+        return _BYTES_PER_FILE_BYTE * file_bytes + _BYTES_PER_STREAM * self.n_parallel
+
+    def predict(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        threshold: float | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> list[Prediction]:
+        """Answer for each picture; `threshold` overrides the bundle's own.
+
+        Raises:
+            NotAPicture: The bytes are no format that is read.
+            BrokenPicture: The file is damaged.
+            PictureTooLarge: More than `max_pixels`.
+        """
+        size = self.max_batch
+        if len(pictures) <= size:
+            return self._predict_batch(pictures, threshold, max_pixels)
+        batches = [pictures[start : start + size] for start in range(0, len(pictures), size)]
+        with ThreadPoolExecutor(self.n_parallel) as pool:
+            answers = pool.map(lambda batch: self._predict_batch(batch, threshold, max_pixels), batches)
+            return [prediction for answer in answers for prediction in answer]
+
+    @abstractmethod
+    def explain(
+        self, picture: Picture, *, category_index: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> HeatMap:
+        """Return where a class is seen, by default the one that the model answers.
+
+        Raises:
+            LookupError: The bundle has no heat output.
+            NotAPicture: The bytes are no format that is read.
+            BrokenPicture: The file is damaged.
+            PictureTooLarge: More than `max_pixels`.
+        """
+
+    @abstractmethod
+    def _predict_batch(
+        self, pictures: Sequence[Picture], threshold: float | None, max_pixels: int
+    ) -> list[Prediction]: ...
+
+
+class ShapeModel(LoadedModel):
+    """A model that finds things on pictures and says of each where it is; the image is NG where it finds any."""
+
+    max_batch = 1
+
+    def find(self, picture: Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[PredictedShape, ...]:
+        """Return what is found on a picture, the best first, in pixels of the EXIF-turned original.
+
+        Raises:
+            NotAPicture: The bytes are no format that is read.
+            BrokenPicture: The file is damaged.
+            PictureTooLarge: More than `max_pixels`.
+        """
+        return self._find(open_picture(picture, max_pixels=max_pixels))
+
+    def explain(
+        self,
+        picture: Picture,  # noqa: ARG002 - the shapes themselves say where
+        *,
+        category_index: int | None = None,  # noqa: ARG002
+        max_pixels: int = DEFAULT_MAX_PIXELS,  # noqa: ARG002
+    ) -> HeatMap:
+        raise LookupError("a model that finds shapes has no heat map")
+
+    @abstractmethod
+    def _find(self, image: Image.Image) -> tuple[PredictedShape, ...]:
+        """Return what is found on a decoded picture, the best first, down to the floor of the bundle's rule."""
+
+    def _predict_batch(self, pictures: Sequence[Picture], threshold: float | None, max_pixels: int) -> list[Prediction]:
+        return [self._predict_one(picture, threshold, max_pixels) for picture in pictures]
+
+    def _predict_one(self, picture: Picture, threshold: float | None, max_pixels: int) -> Prediction:
+        started = time.perf_counter()
+        image = open_picture(picture, max_pixels=max_pixels)
+        ready = time.perf_counter()
+        shapes = self._find(image)
+        infer_s = time.perf_counter() - ready
+        limit = self.manifest.decision.threshold if threshold is None else threshold
+        scores = ClassScores(scores=image_scores(shapes))
+        return Prediction(scores, decide_shapes(shapes, limit), ready - started, infer_s, shapes)
