@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.catalog import BackboneCard
+from app.catalog.exports import EXPORT_VERSION, graph_path
 from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, map_names
 
 INPUT_NAME = "image"
 FEATURES_NAME = "features"
 OPSET = 17
-# Raise when the exported graph changes: kept graphs and kept features of the old one are not used any more.
-EXPORT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,9 @@ def exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> Expo
 
     Two processes may do it at once: each writes its own file and renames it into place.
     """
-    graph = ExportedBackbone(card, image_size_px, _path(card, image_size_px, cache_dir), layout_of(card))
+    graph = ExportedBackbone(
+        card, image_size_px, graph_path(card, image_size_px=image_size_px, cache_dir=cache_dir), layout_of(card)
+    )
     if not graph.path.exists():
         _write(graph)
     return graph
@@ -50,12 +51,7 @@ def exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> Expo
 
 def is_exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> bool:
     """Return whether `exported` would find the graph ready."""
-    return _path(card, image_size_px, cache_dir).exists()
-
-
-def _path(card: BackboneCard, image_size_px: int, cache_dir: Path) -> Path:
-    name = f"{card.id}-{image_size_px}-{card.weights_sha256[:12]}-v{EXPORT_VERSION}.onnx"
-    return cache_dir / "backbones" / name
+    return graph_path(card, image_size_px=image_size_px, cache_dir=cache_dir).exists()
 
 
 def _write(graph: ExportedBackbone) -> None:

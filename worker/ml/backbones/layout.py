@@ -6,7 +6,7 @@ D is the length of the pooled feature vector, C the channels of one map.
 from dataclasses import dataclass
 from typing import Literal
 
-from app.catalog import BackboneCard
+from app.catalog import BackboneCard, exports
 
 Pooling = Literal["avg", "rms", "peak", "dip"]
 LAST_MAP = "map_last"
@@ -49,7 +49,7 @@ class FeatureLayout:
 
 def map_names(card: BackboneCard) -> tuple[str, ...]:
     """Return the names of the blocks' maps in a graph, finest first; the last map has a name of its own."""
-    return tuple(f"map_{index}" for index in range(len(card.maps)))
+    return tuple(exports.map_name(index) for index in range(len(card.maps)))
 
 
 def layout_of(card: BackboneCard) -> FeatureLayout:
