@@ -126,7 +126,7 @@ def main() -> None:
                 dataset, minutes=minutes, seed=seed, cache_dir=Path(cache), is_verbose=arguments.verbose
             )
             test = trained.metrics["test"]
-            results.append((test.map50, test.map50_95))
+            results.append((test.map50.value, test.map50_95.value))
             print(
                 f"  {seconds:.0f} s ({worked_s:.0f} processor s), load {os.getloadavg()[0]:.1f}; at {test.threshold}:"
             )
@@ -136,7 +136,8 @@ def main() -> None:
                 ap50, ap, precision, recall, f1 = (f"{value:.3f}" if value is not None else "–" for value in figures)
                 print(f"  {category.name:<20}{row.n_drawn:>6}{ap50:>8}{ap:>9}{precision:>7}{recall:>7}{f1:>7}")
             print(
-                f"  mAP50 {test.map50:.3f}, mAP50-95 {test.map50_95:.3f}, parity {trained.manifest.parity}", flush=True
+                f"  mAP50 {test.map50.value:.3f}, mAP50-95 {test.map50_95.value:.3f}, parity {trained.manifest.parity}",
+                flush=True,
             )
     wanted = f"after {minutes:g} min" if minutes else f"after {arguments.epochs} epochs"
     mean50, mean = np.mean(results, axis=0)

@@ -6,7 +6,6 @@ The bundle is like every other: an ONNX graph that the engine runs from image to
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from sqlalchemy import select
 from app.accounts.permissions import Actor
 from app.contracts.bundle import MODEL_NAME, BundleManifest, DecisionRule, Lineage, ParityCheck, Preprocessing
 from app.contracts.dataset import CategoryRef
+from app.contracts.predictions import ImagePrediction
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.ids import new_uuid
@@ -44,14 +44,10 @@ _FILTERS = np.array(
 )
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What `app.registry.publishing.ScoredImage` asks for."""
-
-    image_id: int
-    split: str | None
-    true_category_id: int | None
-    scores: tuple[float, ...]
+def scored(
+    image_id: int, split: str | None, true_category_id: int | None, scores: tuple[float, ...]
+) -> ImagePrediction:
+    return ImagePrediction(image_id=image_id, split=split, true_category_id=true_category_id, scores=scores)
 
 
 @lru_cache(maxsize=1000)
@@ -131,7 +127,7 @@ def train_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_NAME).write_bytes(content)
     predictions = [
-        Scored(image.id, image.split if image.category_id else None, image.category_id, tuple(row))
+        scored(image.id, image.split if image.category_id else None, image.category_id, tuple(row))
         for image, row in zip(images, scores.tolist(), strict=True)
     ]
     with transaction() as session:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.inference.bootstrap import Estimate
+
 
 class ClassFinds(BaseModel):
     """One class. Precision is None where nothing was found, recall where nobody drew it."""
@@ -32,6 +34,8 @@ class ThresholdPoint(BaseModel):
 class DetectionMetrics(BaseModel):
     """One split. `map50` and `map50_95` are the COCO evaluation's; the rest holds at the default threshold.
 
+    Intervals are 95 %, by resampling images; `map50_95` has none.
+
     A find is right where it overlaps a drawn box of its class by 0.5 or more (intersection over union); precision,
     recall and F1 count boxes of all classes together. `confusion[drawn][found]` pairs boxes whatever their class; its
     last row is what was found where nothing is, its last column what was missed.
@@ -42,11 +46,11 @@ class DetectionMetrics(BaseModel):
     n_images: int
     n_drawn: int
     threshold: float
-    map50: float | None
-    map50_95: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
+    map50: Estimate
+    map50_95: Estimate
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
     classes: tuple[ClassFinds, ...]
     confusion: tuple[tuple[int, ...], ...]
     curve: tuple[ThresholdPoint, ...] = Field(description="By rising threshold, in steps of 0.01")

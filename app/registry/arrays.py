@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -61,37 +62,42 @@ class ModelArrays:
         return SplitArrays(nothing, nothing, np.zeros((0, self.n_classes)))
 
 
-class _Cache:
-    """The arrays used last, up to a number of bytes. A published model's predictions never change."""
+class _Sized(Protocol):
+    @property
+    def n_bytes(self) -> int: ...
 
-    def __init__(self, max_bytes: int) -> None:
+
+A = TypeVar("A", bound=_Sized)
+
+
+class ArrayCache(Generic[A]):
+    """The arrays used last, up to a number of bytes. A published model's predictions never change. Thread-safe."""
+
+    def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[UUID, ModelArrays] = OrderedDict()
+        self._kept: OrderedDict[UUID, A] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, model_id: UUID) -> ModelArrays | None:
+    def get(self, model_id: UUID, load: Callable[[], A]) -> A:
+        """Return a model's arrays, loaded where they are not kept."""
         with self._lock:
             if model_id in self._kept:
                 self._kept.move_to_end(model_id)
-            return self._kept.get(model_id)
-
-    def keep(self, model_id: UUID, arrays: ModelArrays) -> None:
+                return self._kept[model_id]
+        arrays = load()
         with self._lock:
             self._kept[model_id] = arrays
             while len(self._kept) > 1 and sum(kept.n_bytes for kept in self._kept.values()) > self._max_bytes:
                 self._kept.popitem(last=False)
+        return arrays
 
 
-_cache = _Cache(_CACHE_BYTES)
+_cache: ArrayCache[ModelArrays] = ArrayCache()
 
 
 def arrays_of(session: Session, model: ModelVersion, manifest: BundleManifest) -> ModelArrays:
     """Return what a model said of every image, read from the database where it is not kept yet."""
-    kept = _cache.find(model.id)
-    if kept is None:
-        kept = _load(session, model.id, manifest)
-        _cache.keep(model.id, kept)
-    return kept
+    return _cache.get(model.id, lambda: _load(session, model.id, manifest))
 
 
 def _load(session: Session, model_id: UUID, manifest: BundleManifest) -> ModelArrays:

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import event, insert, select
 from sqlalchemy.orm import Session
 
 from app.accounts.service import record
 from app.contracts.bundle import MANIFEST_NAME, BundleManifest
+from app.contracts.predictions import ImagePrediction
 from app.core.ids import new_uuid
 from app.db.session import on_commit
 from app.db.tables import Image, ModelVersion, Prediction
 from app.db.visibility import WITH_DELETED
-from app.inference.decision import answers_of, good_index_of, ng_scores
+from app.registry.rows import ROWS
 from app.storage import keys
 from app.storage.current import blobs
 
@@ -37,19 +37,6 @@ class PublishingJob(Protocol):
     def created_by_id(self) -> int | None: ...
 
 
-class ScoredImage(Protocol):
-    """What a model said of one image. `scores` are in the bundle's class order; the other two are None unlabelled."""
-
-    @property
-    def image_id(self) -> int: ...
-    @property
-    def split(self) -> str | None: ...
-    @property
-    def true_category_id(self) -> int | None: ...
-    @property
-    def scores(self) -> Sequence[float]: ...
-
-
 def publish(
     session: Session,
     *,
@@ -59,7 +46,7 @@ def publish(
     manifest: BundleManifest,
     metrics: Mapping[str, Any],
     tables: Mapping[str, Any],
-    predictions: Sequence[ScoredImage],
+    predictions: Sequence[ImagePrediction],
 ) -> ModelVersion:
     """Store a model with what it says of every image of its project.
 
@@ -70,7 +57,7 @@ def publish(
     Args:
         name: A numbered one where None or empty; one that is taken gets a number behind it.
         bundle_dir: Folder with the files of the bundle; its manifest is written anew, under the model's name.
-        metrics: `{split: figures}` of the evaluation at the manifest's threshold, each as `SplitMetrics` writes it.
+        metrics: `{split: figures}` of the evaluation at the manifest's threshold, each as its task's metrics write it.
             Reports count `predictions` anew with the same functions, so both say the same.
     """
     existing = session.scalar(select(ModelVersion).where(ModelVersion.job_id == job.id))
@@ -141,7 +128,7 @@ def _remove_on_rollback(session: Session, prefix: str) -> None:
 
 
 def _insert_predictions(
-    session: Session, model: ModelVersion, manifest: BundleManifest, predictions: Sequence[ScoredImage]
+    session: Session, model: ModelVersion, manifest: BundleManifest, predictions: Sequence[ImagePrediction]
 ) -> None:
     # The rows are locked against deletion until the commit; SQLite has one writer anyway.
     present = set(
@@ -153,24 +140,6 @@ def _insert_predictions(
     kept = [item for item in predictions if item.image_id in present]
     if not kept:
         return
-    scores = np.asarray([item.scores for item in kept], dtype=np.float64)
-    good = good_index_of(manifest)
-    answers = answers_of(scores, manifest, model.threshold)
-    ids = np.asarray([category.id for category in manifest.categories])[answers.predicted].tolist()
-    ng = ng_scores(scores, good).tolist() if good is not None else [None] * len(kept)
-    rows = [
-        {
-            "model_id": model.id,
-            "image_id": item.image_id,
-            "split": str(item.split) if item.split else None,
-            "true_category_id": item.true_category_id,
-            "predicted_category_id": predicted_id,
-            "score": score,
-            "ng_score": ng_score,
-            "is_wrong": None if item.true_category_id is None else item.true_category_id != predicted_id,
-            "scores": [float(value) for value in item.scores],  # whole: a threshold may lie on a score
-        }
-        for item, predicted_id, score, ng_score in zip(kept, ids, answers.score.tolist(), ng, strict=True)
-    ]
+    rows = [{"model_id": model.id} | row for row in ROWS[manifest.task](manifest, kept)]
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         session.execute(insert(Prediction), rows[start : start + _ROWS_A_STATEMENT])

@@ -25,7 +25,7 @@ from app.registry import service as registry_service
 from app.storage import keys
 from app.storage.current import blobs
 from tests import factories, model_support
-from tests.model_support import Scored
+from tests.model_support import scored
 
 MIX = [
     (["good", "good", "scratch", "dent"][n % 4], ["train", "train", "train", "dev", "test", "test"][n % 6])
@@ -174,7 +174,7 @@ def test_thousands_of_predictions_are_published_and_reported_fast(
             ],
         )
         scored = [
-            Scored(first + n, "test", category_ids[int(rng.integers(3))], tuple(rng.dirichlet([1, 1, 1])))
+            scored(first + n, "test", category_ids[int(rng.integers(3))], tuple(rng.dirichlet([1, 1, 1])))
             for n in range(3000)
         ]
         job = model_support.make_job(session, project, owner, 3000)

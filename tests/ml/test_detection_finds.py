@@ -20,12 +20,14 @@ from app.contracts.dataset import AnnotationValue, DatasetItem
 from app.contracts.jobs import TrainSpec
 from app.contracts.shapes import Box, Polygon
 from app.contracts.tasks import Split
+from app.inference.bootstrap import Estimate
 from app.inference.detection import Finds, as_shapes, merge, pairwise_iou, suppress
+from app.inference.shape_figures import average_precision50, map50_interval
 from app.inference.windows import Window, frame_of, windows_of
 from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Marked, make_crops
 from worker.ml.evaluation.coco import Boxed, average_precision, match
-from worker.ml.evaluation.detection import best_threshold, measure_finds
+from worker.ml.evaluation.detection import best_threshold, found_shapes, measure_finds
 from worker.ml.evaluation.score_calibration import fit_score_map
 from worker.ml.heads.assignment import Truth, assign, generalised_iou
 from worker.ml.training.input_plan import plan_input
@@ -182,24 +184,41 @@ def test_figures_count_right_wrong_missed_and_mixed_up():
     ]
     measured = measure_finds(truth, finds, 3, threshold=0.4)
     assert (measured.n_images, measured.n_drawn) == (3, 3)
-    assert measured.precision == pytest.approx(2 / 4)
-    assert measured.recall == pytest.approx(2 / 3)
+    assert measured.precision.value == pytest.approx(2 / 4)
+    assert measured.recall.value == pytest.approx(2 / 3)
     assert measured.confusion == ((2, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 1, 0))
     assert [row.n_drawn for row in measured.classes] == [2, 1, 0]
     assert measured.classes[2].ap50 is None
-    assert measured.map50 == pytest.approx((measured.classes[0].ap50 + 0.0) / 2)
+    assert measured.map50.value == pytest.approx((measured.classes[0].ap50 + 0.0) / 2)
     threshold, f1 = best_threshold(measured.curve)
     assert f1 == pytest.approx(2 * 2 / (3 + 3))
     assert 0.5 < threshold <= 0.7
 
 
+def test_the_resampled_average_precision_is_the_one_of_the_kept_library():
+    generator = np.random.default_rng(3)
+    truth, finds = [], []
+    for _ in range(60):
+        drawn = generator.integers(0, 80, (3, 2)) * np.ones((3, 2))
+        boxes = np.concatenate([drawn, drawn + 18], axis=1)
+        truth.append(boxed(boxes, generator.integers(0, 2, 3)))
+        moved = np.concatenate([boxes + generator.normal(0, 3, (3, 4)), boxes + 40])
+        finds.append(boxed(moved, generator.integers(0, 2, 6), generator.random(6).round(2)))
+    library = average_precision(truth, finds, 2)
+    shapes = found_shapes(truth, finds, 2)
+    for label, (ap50, _) in enumerate(library.by_category):
+        assert average_precision50(shapes, label) == pytest.approx(ap50, abs=0.01)
+    low, high = map50_interval(shapes)
+    assert low < library.map50 < high
+
+
 def test_figures_of_nothing_are_undefined_not_zero():
     nothing = [boxed([], [])]
     measured = measure_finds(nothing, [boxed([], [], [])], 2, threshold=0.5)
-    assert (measured.map50, measured.precision, measured.recall, measured.f1) == (None, None, None, None)
+    assert {measured.map50, measured.precision, measured.recall, measured.f1} == {Estimate()}
     assert best_threshold(measured.curve) is None
     missed = measure_finds([boxed([[0, 0, 5, 5]], [1])], [boxed([], [], [])], 2, threshold=0.5)
-    assert (missed.map50, missed.recall, missed.f1) == (0.0, 0.0, 0.0)
+    assert (missed.map50.value, missed.recall.value, missed.f1.value) == (0.0, 0.0, 0.0)
     assert missed.confusion[1][2] == 1
 
 

@@ -136,8 +136,8 @@ def trained(tmp_path_factory, run):
 
 def test_finds_what_was_drawn_and_proves_its_file(trained):
     test = trained.metrics["test"]
-    assert test.map50 > 0.8
-    assert test.f1 > 0.8
+    assert test.map50.value > 0.8
+    assert test.f1.value > 0.8
     assert {row.n_drawn for row in test.classes} != {0}
     assert trained.manifest.parity.max_score_difference <= 1e-3
     assert trained.manifest.parity.n_changed_decisions == 0
@@ -151,7 +151,7 @@ def test_the_figures_agree_with_each_other(trained):
         assert grid[:2].sum() == measured.n_drawn
         assert grid[:, :2].sum() == sum(row.n_found for row in measured.classes)
         at = next(point for point in measured.curve if point.threshold >= measured.threshold)
-        assert at.f1 == pytest.approx(measured.f1)
+        assert at.f1 == pytest.approx(measured.f1.value)
 
 
 def test_has_a_row_for_every_image_with_boxes_inside_it(trained, drawn):

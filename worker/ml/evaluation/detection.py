@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.inference.bootstrap import Estimate
 from app.inference.detection_metrics import ClassFinds, DetectionMetrics, ThresholdPoint
-from worker.ml.evaluation.coco import Boxed, average_precision, match
+from app.inference.shape_figures import FoundShapes, figures_at, map50_interval
+from worker.ml.evaluation.coco import Boxed, average_precision, matches_of
 
 _STEPS = np.round(np.arange(0.02, 1.0, 0.01), 2)
 
@@ -15,64 +17,79 @@ def measure_finds(
 ) -> DetectionMetrics:
     """Return the figures of N images; `finds` hold everything above the floor, also below the threshold."""
     precision = average_precision(truth, finds, n_categories)
-    shown = [_above(one, threshold) for one in finds]
-    n_drawn, n_found, n_right = np.zeros((3, n_categories), dtype=np.int64)
-    for one in truth:
-        n_drawn += np.bincount(one.labels, minlength=n_categories)
-    for one in shown:
-        n_found += np.bincount(one.labels, minlength=n_categories)
-    for pair in match(truth, shown, n_categories, by_category=True):
-        if pair.find is not None and pair.truth is not None:
-            n_right[truth[pair.image].labels[pair.truth]] += 1
-    total = _rates(int(n_right.sum()), int(n_found.sum()), int(n_drawn.sum()))
-    classes = []
-    for category in range(n_categories):
-        ap = precision.by_category[category]
-        right, found, drawn = int(n_right[category]), int(n_found[category]), int(n_drawn[category])
-        rates = _rates(right, found, drawn)
-        classes.append(
-            ClassFinds(
-                n_drawn=drawn,
-                n_found=found,
-                ap50=ap[0] if ap else None,
-                ap50_95=ap[1] if ap else None,
-                precision=rates[0],
-                recall=rates[1],
-                f1=rates[2],
-            )
-        )
+    shapes = found_shapes(truth, finds, n_categories)
+    figures = figures_at(shapes, threshold)
+    interval = map50_interval(shapes) or (None, None)
     return DetectionMetrics(
         n_images=len(truth),
-        n_drawn=int(n_drawn.sum()),
+        n_drawn=figures.total.n_drawn,
         threshold=threshold,
-        map50=precision.map50,
-        map50_95=precision.map50_95,
-        precision=total[0],
-        recall=total[1],
-        f1=total[2],
-        classes=tuple(classes),
-        confusion=_confusion(truth, shown, n_categories),
-        curve=threshold_curve(truth, finds, n_categories),
+        map50=Estimate(precision.map50, *interval),
+        map50_95=Estimate(precision.map50_95),
+        precision=figures.total.precision,
+        recall=figures.total.recall,
+        f1=figures.total.f1,
+        classes=tuple(
+            ClassFinds(
+                n_drawn=counts.n_drawn,
+                n_found=counts.n_found,
+                ap50=ap[0] if ap else None,
+                ap50_95=ap[1] if ap else None,
+                precision=counts.precision.value,
+                recall=counts.recall.value,
+                f1=counts.f1.value,
+            )
+            for counts, ap in zip(figures.classes, precision.by_category, strict=True)
+        ),
+        confusion=tuple(tuple(row) for row in figures.confusion.tolist()),
+        curve=threshold_curve(shapes),
     )
 
 
-def threshold_curve(truth: Sequence[Boxed], finds: Sequence[Boxed], n_categories: int) -> tuple[ThresholdPoint, ...]:
+def found_shapes(truth: Sequence[Boxed], finds: Sequence[Boxed], n_categories: int) -> FoundShapes:
+    """Return N images with their boxes and finds, matched by the COCO evaluation, as the report counts them."""
+    first = np.cumsum([0, *(len(one.labels) for one in truth)])
+    matches = matches_of(truth, finds, n_categories)
+    places = [
+        [-1 if place is None else int(first[image]) + place for match in found for place in (match.own, match.any)]
+        for image, found in enumerate(matches)
+    ]
+    own_any = np.array([place for row in places for place in row], dtype=np.int64).reshape(-1, 2)
+    return FoundShapes(
+        n_images=len(truth),
+        n_classes=n_categories,
+        drawn_image=_image_of(truth),
+        drawn_class=_joined([one.labels for one in truth]).astype(np.int64),
+        find_image=_image_of(finds),
+        find_class=_joined([one.labels for one in finds]).astype(np.int64),
+        find_score=_joined([one.scores for one in finds if one.scores is not None]),
+        find_own=own_any[:, 0],
+        find_any=own_any[:, 1],
+    )
+
+
+def _image_of(images: Sequence[Boxed]) -> np.ndarray:
+    return np.repeat(np.arange(len(images)), [len(one.labels) for one in images])
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def threshold_curve(shapes: FoundShapes) -> tuple[ThresholdPoint, ...]:
     """Return counts by threshold. One matching serves all: a find never changes what better ones were matched with."""
-    pairs = match(truth, finds, n_categories, by_category=True)
-    scores = np.array([_score(finds, pair.image, pair.find) for pair in pairs if pair.find is not None])
-    is_right = np.array([pair.truth is not None for pair in pairs if pair.find is not None], dtype=bool)
-    n_drawn = sum(len(one.labels) for one in truth)
+    is_right = shapes.find_own >= 0
     points = []
     for threshold in _STEPS.tolist():
-        counts = scores >= threshold
+        counts = shapes.find_score >= threshold
         right, found = int((counts & is_right).sum()), int(counts.sum())
         points.append(
             ThresholdPoint(
                 threshold=threshold,
                 n_right=right,
                 n_extra=found - right,
-                n_missed=n_drawn - right,
-                f1=_rates(right, found, n_drawn)[2],
+                n_missed=shapes.n_drawn - right,
+                f1=2 * right / (found + shapes.n_drawn) if found + shapes.n_drawn else None,
             )
         )
     return tuple(points)
@@ -85,31 +102,3 @@ def best_threshold(curve: Sequence[ThresholdPoint]) -> tuple[float, float] | Non
         return None
     equals = [point.threshold for point in curve if point.f1 == best]
     return equals[len(equals) // 2], best
-
-
-def _above(one: Boxed, threshold: float) -> Boxed:
-    assert one.scores is not None
-    keep = one.scores >= threshold
-    return Boxed(one.boxes[keep], one.labels[keep], one.scores[keep])
-
-
-def _score(finds: Sequence[Boxed], image: int, find: int) -> float:
-    scores = finds[image].scores
-    assert scores is not None
-    return float(scores[find])
-
-
-def _rates(right: int, found: int, drawn: int) -> tuple[float | None, float | None, float | None]:
-    """Return precision, recall and F1."""
-    precision = right / found if found else None
-    recall = right / drawn if drawn else None
-    return precision, recall, 2 * right / (found + drawn) if found + drawn else None
-
-
-def _confusion(truth: Sequence[Boxed], shown: Sequence[Boxed], n_categories: int) -> tuple[tuple[int, ...], ...]:
-    grid = np.zeros((n_categories + 1, n_categories + 1), dtype=np.int64)
-    for pair in match(truth, shown, n_categories, by_category=False):
-        row = n_categories if pair.truth is None else truth[pair.image].labels[pair.truth]
-        column = n_categories if pair.find is None else shown[pair.image].labels[pair.find]
-        grid[row, column] += 1
-    return tuple(tuple(row) for row in grid.tolist())

@@ -39,7 +39,7 @@ from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Crops, make_crops, marked_of
 from worker.ml.data.extraction import OpenImage
 from worker.ml.evaluation.coco import Boxed, matches_of
-from worker.ml.evaluation.detection import best_threshold, measure_finds, threshold_curve
+from worker.ml.evaluation.detection import best_threshold, found_shapes, measure_finds, threshold_curve
 from worker.ml.evaluation.detection_parity import check_find_parity
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.exporters.detection import BOXES_NAME, SCORES_NAME, Whole, export
@@ -287,7 +287,9 @@ class _Training:
             items = by_split[split]
             if not any(item.annotations for item in items):
                 continue
-            best = best_threshold(threshold_curve(*self._boxed(items, found), len(self.dataset.categories)))
+            best = best_threshold(
+                threshold_curve(found_shapes(*self._boxed(items, found), len(self.dataset.categories)))
+            )
             if best is not None:
                 threshold, f1 = best
                 reason = f"Highest F1 of the boxes on the {split.value} images: {f1:.3f}, from {len(items):,} images."
@@ -369,8 +371,8 @@ def _check_marked(items: Sequence[DatasetItem]) -> None:
 
 def _sentence(split: Split, measured: DetectionMetrics) -> str:
     shown = [
-        f"{name} {value:.3f}" if value is not None else f"{name} –"
-        for name, value in (
+        f"{name} {figure.value:.3f}" if figure.value is not None else f"{name} –"
+        for name, figure in (
             ("mAP50", measured.map50),
             ("mAP50-95", measured.map50_95),
             ("precision", measured.precision),
