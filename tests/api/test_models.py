@@ -173,7 +173,7 @@ def test_thousands_of_predictions_are_published_and_reported_fast(
                 for n in range(3000)
             ],
         )
-        scored = [
+        said = [
             scored(first + n, "test", category_ids[int(rng.integers(3))], tuple(rng.dirichlet([1, 1, 1])))
             for n in range(3000)
         ]
@@ -187,7 +187,7 @@ def test_thousands_of_predictions_are_published_and_reported_fast(
             manifest=manifest,
             metrics={},
             tables={},
-            predictions=scored,
+            predictions=said,
         )
         assert time.process_time() - started < 3.0
     browser.get(base(big))
