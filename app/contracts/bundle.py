@@ -57,6 +57,20 @@ class FindRule(BaseModel):
     max_finds: int = Field(default=100, ge=1, description="Per window and per picture, the best first")
 
 
+class MaskRule(BaseModel):
+    """Which pixels of a segmenter's answer become regions, before any threshold on whole regions.
+
+    A pixel is marked where its score of not being background reaches `pixel_threshold`; connected pixels of one class
+    are a region. Smaller ones than `min_places` places of the network's answer are left out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pixel_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
+    min_places: float = Field(default=3.0, ge=0.0)
+    max_regions: int = Field(default=200, ge=1, description="Per picture, the best first")
+
+
 class DecisionRule(BaseModel):
     """How scores become an answer.
 
@@ -132,6 +146,9 @@ class BundleManifest(BaseModel):
         default=None, description="Detection: tensor (B, A, 4), xyxy in input pixels; scores are then (B, A, K)"
     )
     finds: FindRule | None = Field(default=None, description="Detection: from raw answers to finds")
+    masks: MaskRule | None = Field(
+        default=None, description="Segmentation: from scores (B, K + 1, H', W'), index 0 background, to regions"
+    )
     tiling: Tiling | None = Field(default=None, description="How large pictures are cut; None reads them whole")
     parity: ParityCheck | None = None
     parity_other: tuple[ParityCheck, ...] = Field(

@@ -1,4 +1,4 @@
-"""Pictures as a detector reads them: windows of the originals at the network's size, with what people drew on them.
+"""Pictures as a network learns from them: windows of the originals at its own size, with what people drew on them.
 
 All are kept in one memory-mapped file, so that a training reads and decodes each original once, however many epochs it
 runs and however often it is taken up again. H and W are the sides of the network's input in pixels.
@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from app.contracts.bundle import Preprocessing, Tiling
 from app.contracts.dataset import DatasetItem
 from app.inference.preprocess import open_picture, to_pixels
+from app.inference.rasters import draw_shape
 from app.inference.windows import Frame, Window, frame_of, windows_of
 from worker.ml.data.extraction import OpenImage
 
 # What is left of a box at the edge of a window counts as seen while at least this much of it is there.
 MIN_VISIBLE = 0.4
+_MIN_COVERED = 110  # of 255: thin lines would vanish at one half
 _MIN_WITHOUT = 200  # windows without a mark that are kept in any case
 
 
@@ -58,12 +61,14 @@ class Crops:
     """Windows of images, and what is marked on each, in input pixels.
 
     `pixels` (M, H, W, 3) uint8 may hold rows of images that turned out unreadable; `rows` (N,) names the good ones.
+    `classes` (M, H, W) uint8, where asked for, is 0 for background and one more than the index of a class.
     """
 
     pixels: np.ndarray
     rows: np.ndarray
     marked: list[Marked]
     unreadable: dict[str, str] = field(default_factory=dict)
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.marked)
@@ -71,6 +76,11 @@ class Crops:
     def picture(self, index: int) -> np.ndarray:
         """Return one window (H, W, 3), read from the file."""
         return np.asarray(self.pixels[self.rows[index]])
+
+    def classes_of(self, index: int) -> np.ndarray:
+        """Return the class of every pixel (H, W) of one window, read from the file."""
+        assert self.classes is not None
+        return np.asarray(self.classes[self.rows[index]])
 
 
 def make_crops(
@@ -82,12 +92,14 @@ def make_crops(
     open_image: OpenImage,
     path: Path,
     at_most: int,
+    with_classes: bool = False,
     on_image: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Crops:
     """Return windows of images, from `path` where an earlier attempt finished them.
 
     Windows without a mark are kept too, as many as there are with one: most of what a detector must learn is what is no
-    defect. Beyond `at_most`, windows are drawn at random. Images that cannot be read are named and left out.
+    defect. Beyond `at_most`, windows are drawn at random. Images that cannot be read are named and left out. With
+    `with_classes`, what is drawn is kept pixel by pixel too.
     """
     every = [(item, window) for item in items for window in windows_of(item.width_px, item.height_px, tiling)]
     marks = [_marked_on(item, window, index_of, preprocessing) for item, window in every]
@@ -98,6 +110,7 @@ def make_crops(
         [(item.sha256, window) for item, window in plan],
         preprocessing.model_dump_json(),
         tiling and tiling.model_dump_json(),
+        [item.model_dump_json(include={"annotations"}) for item in items] if with_classes else None,
     )
     key, notes = hashlib.sha256(repr(facts).encode()).hexdigest(), path.with_suffix(".json")
     if not plan:
@@ -107,10 +120,19 @@ def make_crops(
         pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         unreadable = _fill(pixels, plan, preprocessing, open_image, on_image)
         pixels.flush()
+        if with_classes:
+            classes = np.lib.format.open_memmap(_classes_path(path), mode="w+", dtype=np.uint8, shape=shape[:3])
+            _draw(classes, plan, index_of, preprocessing)
+            classes.flush()
         notes.write_text(json.dumps({"key": key, "unreadable": unreadable}))
     pixels = np.load(path, mmap_mode="r")
     rows = np.array([index for index, (item, _) in enumerate(plan) if item.sha256 not in unreadable], dtype=np.int64)
-    return Crops(pixels, rows, [marked[index] for index in rows], unreadable)
+    drawn = np.load(_classes_path(path), mmap_mode="r") if with_classes else None
+    return Crops(pixels, rows, [marked[index] for index in rows], unreadable, drawn)
+
+
+def _classes_path(path: Path) -> Path:
+    return path.with_suffix(".classes.npy")
 
 
 def _balanced(has_marks: np.ndarray, at_most: int) -> list[int]:
@@ -142,6 +164,43 @@ def _fill(
         except Exception as error:  # noqa: BLE001 - one bad image, however bad, must not end the training
             unreadable[item.sha256] = str(error) or type(error).__name__
     return unreadable
+
+
+def _draw(
+    classes: np.ndarray,
+    plan: Sequence[tuple[DatasetItem, Window]],
+    index_of: dict[int, int],
+    preprocessing: Preprocessing,
+) -> None:
+    drawn: tuple[int, np.ndarray] = (-1, np.zeros((0, 0), dtype=np.uint8))
+    for row, (item, window) in enumerate(plan):
+        if not item.annotations:
+            continue
+        if drawn[0] != item.image_id:
+            drawn = (item.image_id, class_map(item, index_of))
+        classes[row] = _shrunk(window.cut(Image.fromarray(drawn[1])), preprocessing)
+
+
+def class_map(item: DatasetItem, index_of: dict[int, int]) -> np.ndarray:
+    """Return the class of every pixel of an original (height, width) uint8; what was drawn later lies above."""
+    canvas = np.zeros((item.height_px, item.width_px), dtype=np.uint8)
+    for one in item.annotations:
+        if one.shape is not None:
+            draw_shape(one.shape, canvas, index_of[one.category_id] + 1)
+    return canvas
+
+
+def _shrunk(classes: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """Return classes at the network's size: of each place, the one that covers most of it and almost half."""
+    size = preprocessing.model_copy(update={"pad_value": 0, "resample": "bilinear"})
+    values = np.asarray(classes)
+    best = np.full((preprocessing.height_px, preprocessing.width_px), _MIN_COVERED, dtype=np.uint8)
+    found = np.zeros_like(best)
+    for value in np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1:
+        covered = to_pixels((values == value).astype(np.uint8) * 255, size)[..., 0]
+        found[covered > best] = value
+        best = np.maximum(best, covered)
+    return found
 
 
 def _finished(notes: Path, key: str) -> dict[str, str] | None:

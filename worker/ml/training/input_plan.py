@@ -1,4 +1,4 @@
-"""At what size a detector reads: from how large its images are, and how large what people drew on them is."""
+"""At what size a network reads: from how large its images are, and how large what people drew on them is."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from app.contracts.bundle import Preprocessing, Tiling
 from app.contracts.dataset import DatasetItem
 from app.contracts.jobs import TrainSpec
 
-# The finest level has a point every 8 px: the smallest tenth of the boxes shall span three of them.
-_SMALL_PX = 24.0
+# The finest level of a detector has a point every 8 px: the smallest tenth of the boxes shall span three of them.
+SMALL_BOX_PX = 24.0
 _STEP_PX = 32  # the coarsest level's stride: a multiple leaves no half cells
 _MIN_PX, _MAX_PX = 128, 640
 _TILE_PX = 512  # input side of one window, where a picture has to be cut
@@ -20,16 +20,16 @@ _SQUARE = 1.1
 
 
 def plan_input(
-    items: Sequence[DatasetItem], spec: TrainSpec, card: BackboneCard
+    items: Sequence[DatasetItem], spec: TrainSpec, card: BackboneCard, *, small_px: float = SMALL_BOX_PX
 ) -> tuple[Preprocessing, Tiling | None]:
     """Return how pictures become the network's input.
 
-    Pictures are read whole where that leaves the smallest tenth of the boxes large enough within 640 px, and in
-    overlapping windows where it does not.
+    Pictures are read whole where that leaves the smallest tenth of what is drawn at least `small_px` large within
+    640 px, and in overlapping windows where it does not.
     """
     longest = float(np.median([max(item.width_px, item.height_px) for item in items]))
     small, large = _drawn_sides(items)
-    scale = max(_SMALL_PX / small, min(1.0, card.input_px / longest))
+    scale = max(small_px / small, min(1.0, card.input_px / longest))
     wanted = longest * scale
     if spec.image_size_px is not None:
         return _preprocessing(items, spec, card, _rounded(spec.image_size_px, most=1024)), None

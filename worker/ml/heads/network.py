@@ -1,0 +1,25 @@
+"""What learns by gradient: the last blocks of a backbone, or none of them, and a head."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from worker.ml.backbones.tail import Tail
+
+
+class Network(nn.Module):
+    """A tail of a backbone and a head on its maps."""
+
+    def __init__(self, tail: Tail, head: nn.Module) -> None:
+        super().__init__()
+        self.tail = tail
+        self.head = head
+
+    def forward(self, inputs: Sequence[Tensor]) -> Any:
+        """Return what the head says of the maps that `tail.inputs` names."""
+        # Depthwise convolutions learn slower in bf16 than in f32 on a CPU; the head's dense ones twice as fast.
+        with torch.autocast("cpu", enabled=False):
+            maps = self.tail(inputs)
+        return self.head(maps)

@@ -1,0 +1,337 @@
+"""What trainings of shapes share: plan the input, cut the windows, fit, export, find on every image, judge, prove."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from app.catalog import BACKBONES, SYMMETRIES, NotTrainable
+from app.catalog.backbones import AUTO_BACKBONES
+from app.contracts.bundle import (
+    MANIFEST_NAME,
+    MODEL_NAME,
+    BundleManifest,
+    DecisionRule,
+    ParityCheck,
+    Precision,
+    Preprocessing,
+    Tiling,
+)
+from app.contracts.dataset import Dataset, DatasetItem
+from app.contracts.jobs import TrainSpec
+from app.contracts.predictions import ImagePrediction, PredictedShape, ShapeMatch
+from app.contracts.tasks import Split
+from app.inference.bundle import Bundle, read_bundle
+from app.inference.decision import image_scores
+from app.inference.loaded import ShapeModel
+from app.inference.preprocess import open_picture, to_pixels
+from app.inference.sessions.openvino import supported_precision
+from app.inference.windows import windows_of
+from worker.ml.data.augmentation import Augmentation
+from worker.ml.data.crops import Crops, make_crops
+from worker.ml.data.extraction import OpenImage
+from worker.ml.evaluation.parity import ParityFailed
+from worker.ml.exporters.network import SCORES_NAME, Whole, export
+from worker.ml.training.bundling import Origin, lineage_of, write_manifest
+from worker.ml.training.input_plan import plan_input
+from worker.ml.training.reporting import OnEvent, Reporter
+from worker.ml.training.result import TrainedModel
+
+MAX_SCORE_DIFFERENCE = 1e-3
+# Windows with marks, and as many without, that are kept as pixels: of 512 px, 10,000 are 8 GB on disk.
+_MAX_WINDOWS = {Split.TRAIN: 5_000, Split.DEV: 1_000}
+_MIN_MARKED = 2  # images with something drawn, in train
+_N_PARITY = 32
+_FIT_SHARE = 0.8  # of a budget; the rest is reading, export and evaluation
+
+Found = dict[int, tuple[PredictedShape, ...]]
+"""What is found on images, by their id."""
+
+Model = TypeVar("Model", bound=ShapeModel)
+Metrics = TypeVar("Metrics", bound=BaseModel)
+
+
+class ShapeTraining(ABC, Generic[Model, Metrics]):
+    """One run. Its methods are its stages, in order; a task says what is left abstract.
+
+    Attributes:
+        head: Its id in the catalog.
+        drawn_as: What people draw, for messages.
+        small_px: How many pixels of the network's input the smallest things should span.
+        with_classes: Whether windows keep the class of every pixel.
+        libraries: Packages whose versions the lineage names.
+    """
+
+    head: ClassVar[str]
+    drawn_as: ClassVar[str]
+    small_px: ClassVar[float]
+    with_classes: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        spec: TrainSpec,
+        dataset: Dataset,
+        open_image: OpenImage,
+        cache_dir: Path,
+        work_dir: Path,
+        on_event: OnEvent,
+        precision: Precision,
+    ) -> None:
+        self.spec, self.dataset, self.open_image = spec, dataset, open_image
+        self.cache_dir, self.work_dir, self.reporter = cache_dir, work_dir, Reporter(on_event)
+        self.precision = supported_precision(precision)
+        self.card = BACKBONES[AUTO_BACKBONES[0] if spec.backbone == "auto" else spec.backbone]
+        self.index_of = {category.id: index for index, category in enumerate(dataset.categories)}
+        self.n_categories = len(dataset.categories)
+        self.key = hashlib.sha256(
+            repr((spec.model_dump_json(exclude={"name"}), dataset.content_hash(), self.precision)).encode()
+        ).hexdigest()
+
+    def run(self, origin: Origin) -> TrainedModel:
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        train_items = self.items_of(Split.TRAIN)
+        self._check_marked(train_items)
+        preprocessing, tiling = plan_input(train_items, self.spec, self.card, small_px=self.small_px)
+        self._say_input(preprocessing, tiling)
+        train, dev = self._crops(preprocessing, tiling)
+        self.reporter.begin("Fitting", until=0.85, message=f"Preparing {self.card.name}")
+        budget_s = self.spec.time_budget_s * _FIT_SHARE if self.spec.time_budget_s else None
+        whole = self.fit(train, dev, preprocessing, budget_s=budget_s)
+        bundle = self.tuned(self._compose(whole, self._manifest(preprocessing, tiling, origin)))
+        model = self.open(bundle)
+        found, unreadable = self._find(model)
+        bundle, metrics = self._judge(bundle, found)
+        bundle = self._prove(bundle, model, whole, unreadable)
+        self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
+        return TrainedModel(bundle.directory, bundle.manifest, metrics, {}, tuple(self._rows(found)), unreadable)
+
+    # What a task adds
+
+    @abstractmethod
+    def fit(self, train: Crops, dev: Crops, preprocessing: Preprocessing, *, budget_s: float | None) -> Whole: ...
+
+    @abstractmethod
+    def members(self) -> dict[str, object]:
+        """Return the members of the manifest that only this task has."""
+
+    @abstractmethod
+    def open(self, bundle: Bundle) -> Model: ...
+
+    def tuned(self, bundle: Bundle) -> Bundle:
+        """Set what must be chosen by dev before anything is found; by default nothing."""
+        return bundle
+
+    @abstractmethod
+    def choose_threshold(self, items: Sequence[DatasetItem], found: Found, measured_on: str) -> DecisionRule | None:
+        """Return the best threshold for images with something drawn; None where nothing was found there."""
+
+    @abstractmethod
+    def measure(self, items: Sequence[DatasetItem], found: Found, threshold: float) -> Metrics: ...
+
+    @abstractmethod
+    def sentence(self, metrics: Metrics) -> str:
+        """Return the main figures, for the log."""
+
+    @abstractmethod
+    def matches(self, items: Sequence[DatasetItem], found: Found) -> list[tuple[ShapeMatch, ...]]:
+        """Return what each find on each image was matched with."""
+
+    @abstractmethod
+    def check_parity(
+        self, model: Model, whole: Whole, pictures: Sequence[np.ndarray], manifest: BundleManifest
+    ) -> ParityCheck: ...
+
+    # Pictures
+
+    def _say_input(self, preprocessing: Preprocessing, tiling: Tiling | None) -> None:
+        self.reporter.begin("Features", until=0.1, message="Reading images")
+        side = preprocessing.width_px
+        if tiling is None:
+            self.reporter.log(f"Images are read whole, at {side} x {side} px.")
+            return
+        self.reporter.log(
+            f"Images are read in windows of {tiling.side_px} px that share {tiling.overlap_px} px, each at {side} x "
+            f"{side} px."
+        )
+
+    def _crops(self, preprocessing: Preprocessing, tiling: Tiling | None) -> tuple[Crops, Crops]:
+        made = []
+        for split, share in ((Split.TRAIN, 0.8), (Split.DEV, 0.2)):
+            start = 0.0 if split is Split.TRAIN else 0.8
+            crops = make_crops(
+                self.items_of(split),
+                index_of=self.index_of,
+                preprocessing=preprocessing,
+                tiling=tiling,
+                open_image=self.open_image,
+                path=self.work_dir / f"{split.value}.npy",
+                at_most=_MAX_WINDOWS[split],
+                with_classes=self.with_classes,
+                on_image=lambda done, total, start=start, share=share: self.reporter.step(  # type: ignore[misc]
+                    start + share * done / total, f"{done:,} of {total:,} windows"
+                ),
+            )
+            made.append(crops)
+        self._check_marked([item for item in self.items_of(Split.TRAIN) if item.sha256 not in made[0].unreadable])
+        return made[0], made[1]
+
+    def augmentation(self, preprocessing: Preprocessing) -> Augmentation:
+        """Return the changes of pictures; a chosen symmetry says which flips and turns leave a part the same part."""
+        if self.spec.symmetry == "auto":
+            return Augmentation(pad_value=preprocessing.pad_value)
+        views = SYMMETRIES[self.spec.symmetry].views
+        return Augmentation(
+            flip_x=any(view.index in {4, 5, 7} for view in views),
+            flip_y=any(view.index in {2, 5, 6, 7} for view in views),
+            quarter_turns=any(view.quarter_turns % 2 for view in views),
+            pad_value=preprocessing.pad_value,
+        )
+
+    # Bundle
+
+    def _manifest(self, preprocessing: Preprocessing, tiling: Tiling | None, origin: Origin) -> BundleManifest:
+        return BundleManifest(
+            task=self.dataset.task,
+            name=self.spec.name or "",
+            categories=self.dataset.categories,
+            preprocessing=preprocessing,
+            decision=self._undecided(),
+            temperature=1.0,
+            scores_name=SCORES_NAME,
+            heat_name=None,
+            feature_dim=0,
+            tiling=tiling,
+            model_sha256="",
+            lineage=lineage_of(
+                origin, self.spec, self.dataset, backbone=self.card.id, head=self.head, libraries=self.libraries
+            ),
+        ).model_copy(update=self.members())
+
+    def _compose(self, whole: Whole, manifest: BundleManifest) -> Bundle:
+        self.reporter.begin("Evaluation", until=0.98, message="Composing the model")
+        directory = self.work_dir / "bundle"
+        directory.mkdir(exist_ok=True)
+        (directory / MANIFEST_NAME).unlink(missing_ok=True)  # while it is missing, the bundle is not whole
+        path = directory / MODEL_NAME
+        export(whole, manifest.preprocessing, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        write_manifest(directory, manifest.model_copy(update={"model_sha256": digest}))
+        return read_bundle(directory)
+
+    # Evaluation
+
+    def _find(self, model: Model) -> tuple[Found, dict[int, str]]:
+        """Return what is found on every image, and why some could not be read, by image id."""
+        found: Found = {}
+        unreadable: dict[int, str] = {}
+        items = [*self.dataset.items, *self.dataset.unlabelled]
+
+        def look(item: DatasetItem) -> tuple[PredictedShape, ...] | str:
+            try:
+                return model.find(self.open_image(item))
+            except Exception as error:  # noqa: BLE001 - one bad image, however bad, must not end the training
+                return str(error) or type(error).__name__
+
+        with ThreadPoolExecutor(model.n_parallel) as pool:
+            try:
+                for n_done, (item, answer) in enumerate(zip(items, pool.map(look, items), strict=True), start=1):
+                    self.reporter.step(0.6 * n_done / len(items), f"{n_done:,} of {len(items):,} images")
+                    if isinstance(answer, str):
+                        unreadable[item.image_id] = answer
+                        self.reporter.log(f"Image {item.image_id} was left out: {answer}", is_warning=True)
+                    else:
+                        found[item.image_id] = answer
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+        return found, unreadable
+
+    def _judge(self, bundle: Bundle, found: Found) -> tuple[Bundle, dict[str, Metrics]]:
+        """Choose the threshold on dev, or on train where dev shows nothing, and measure every split at it."""
+        by_split = {split: [item for item in self.items_of(split) if item.image_id in found] for split in Split}
+        decision = self._undecided()
+        for split in (Split.DEV, Split.TRAIN):
+            items = by_split[split]
+            chosen = None
+            if any(item.annotations for item in items):
+                chosen = self.choose_threshold(items, found, f"the {split.value} images")
+            if chosen is not None:
+                decision = chosen
+                break
+        metrics = {}
+        for split, items in by_split.items():
+            self.reporter.step(0.7)
+            if items:
+                metrics[split.value] = self.measure(items, found, decision.threshold)
+                self.reporter.log(f"{split.value}: {self.sentence(metrics[split.value])} on {len(items):,} images.")
+        return with_members(bundle, decision=decision), metrics
+
+    def _undecided(self) -> DecisionRule:
+        reason = f"No image with {self.drawn_as} shows which threshold is best."
+        return DecisionRule(kind="ng", threshold=0.5, reason=reason)
+
+    def _prove(self, bundle: Bundle, model: Model, whole: Whole, unreadable: dict[int, str]) -> Bundle:
+        """Compare the finished file with torch on windows of dev images, and seal the manifest."""
+        self.reporter.step(0.8, "Checking the finished model")
+        items = self.items_of(Split.DEV) or list(self.dataset.items)
+        items = [item for item in items if item.image_id not in unreadable]
+        order = np.random.default_rng(self.spec.seed).permutation(len(items))[:_N_PARITY]
+        pictures = self._windows(bundle.manifest, [items[index] for index in order])
+        check = self.check_parity(model, whole, pictures, bundle.manifest)
+        if check.max_score_difference > MAX_SCORE_DIFFERENCE or check.n_changed_decisions:
+            raise ParityFailed(check, bundle.directory)
+        return with_members(bundle, parity=check)
+
+    def _windows(self, manifest: BundleManifest, items: Sequence[DatasetItem]) -> list[np.ndarray]:
+        """Return the network's input for each image: the whole of it, or its middle window."""
+        pictures = []
+        for item in items:
+            self.reporter.step(0.85)
+            image = open_picture(self.open_image(item))
+            windows = windows_of(*image.size, manifest.tiling)
+            pictures.append(to_pixels(windows[len(windows) // 2].cut(image), manifest.preprocessing))
+        return pictures
+
+    def _rows(self, found: Found) -> list[ImagePrediction]:
+        labelled = [item for item in self.dataset.items if item.image_id in found]
+        rows = [
+            _row(item, found[item.image_id]).model_copy(
+                update={"split": item.split, "drawn": item.annotations, "matches": own}
+            )
+            for item, own in zip(labelled, self.matches(labelled, found), strict=True)
+        ]
+        others = [item for item in self.dataset.unlabelled if item.image_id in found]
+        return rows + [_row(item, found[item.image_id]) for item in others]
+
+    def items_of(self, split: Split) -> list[DatasetItem]:
+        return [item for item in self.dataset.items if item.split is split]
+
+    def _check_marked(self, items: Sequence[DatasetItem]) -> None:
+        if sum(bool(item.annotations) for item in items) < _MIN_MARKED:
+            raise NotTrainable(
+                f"At least two readable training images with {self.drawn_as} are needed. Draw on more images, or move "
+                "some to the train split."
+            )
+
+
+def with_members(bundle: Bundle, **members: object) -> Bundle:
+    """Return a bundle whose manifest, on disk too, has other members."""
+    manifest = bundle.manifest.model_copy(update=members)
+    write_manifest(bundle.directory, manifest)
+    return Bundle(bundle.directory, manifest)
+
+
+def _row(item: DatasetItem, shapes: tuple[PredictedShape, ...]) -> ImagePrediction:
+    return ImagePrediction(
+        image_id=item.image_id, split=None, true_category_id=None, scores=image_scores(shapes), shapes=shapes
+    )
+
+
+def shown(*figures: tuple[str, float | None]) -> str:
+    """Return figures for the log, as `F1 0.812, recall –`."""
+    return ", ".join(f"{name} {value:.3f}" if value is not None else f"{name} –" for name, value in figures)
