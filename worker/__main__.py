@@ -11,7 +11,9 @@ from celery.signals import setup_logging
 
 from app.core.logs import configure_logging
 
-CPU_PROCESS_MEMORY_KIB = 700_000  # a pool process that has grown beyond this is replaced after its task
+# A pool process that has ever grown beyond this is replaced after its task. One that fitted a classifier on frozen
+# features stays below it and is kept: the next training need not import everything again.
+PROCESS_MEMORY_KIB = {"gpu": 1_500_000, "cpu": 700_000}
 
 
 def main() -> None:
@@ -49,12 +51,6 @@ def run_worker(queue: str, n_slots: int, *, with_scheduler: bool) -> int:
         from worker.runtime import preparation
 
         preparation.start_where_needed()
-    # A process a task on `gpu`: it frees the device's memory, and a crash takes nothing else with it.
-    how = (
-        {"concurrency": 1, "max_tasks_per_child": 1}
-        if queue == "gpu"
-        else {"concurrency": n_slots, "max_memory_per_child": CPU_PROCESS_MEMORY_KIB}
-    )
     # Not through Celery's own command line, whose import costs each process 10 MB.
     worker = celery.Worker(
         hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
@@ -65,7 +61,8 @@ def run_worker(queue: str, n_slots: int, *, with_scheduler: bool) -> int:
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
-        **how,
+        concurrency=1 if queue == "gpu" else n_slots,
+        max_memory_per_child=PROCESS_MEMORY_KIB[queue],
     )
     worker.start()
     return worker.exitcode or 0

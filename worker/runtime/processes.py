@@ -1,8 +1,11 @@
 """Which process works on a job, and whether it still lives."""
 
+import ctypes
+import gc
 import os
 import signal
 import socket
+import sys
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -68,3 +71,13 @@ def end(pid: int | None, host: str | None, *, last_seen_at: datetime, signal_num
 def end_self() -> None:
     """End this process at once, whatever its other threads do. The pool starts another."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give_memory_back() -> None:
+    """Return what a finished task no longer uses to the system, and to the GPU: this process may now idle for days."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)

@@ -15,7 +15,7 @@ def train(self: Task, job_id: str) -> None:
     of `claim` ends the job in exactly one terminal state; a killed process leaves it to the reaper.
     """
     from worker.runtime.claims import claim
-    from worker.runtime.processes import end_self
+    from worker.runtime.processes import end_self, give_memory_back
 
     # Called as a function (tests, `kizu demo`), the process is not this task's to end.
     with claim(UUID(job_id), on_overdue=None if self.request.called_directly else end_self) as job:
@@ -24,3 +24,4 @@ def train(self: Task, job_id: str) -> None:
         from worker.runtime import training  # imports the ML stack: only once there is work
 
         training.run(job)
+    give_memory_back()

@@ -34,7 +34,10 @@ _AHEAD = 4  # images in flight for each core: enough to never starve it, few eno
 
 @dataclass
 class Extracted:
-    """Features by image, `vectors` by (sha256, view index), each (D,), and the images that could not be read."""
+    """Features by image, `vectors` by (sha256, view index), and the images that could not be read.
+
+    Vectors (D,) are as they are stored, in half precision where the arithmetic was bf16: `stack` widens them.
+    """
 
     vectors: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)

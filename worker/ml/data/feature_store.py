@@ -76,7 +76,7 @@ class FeatureStore:
 
     def rounded(self, vectors: np.ndarray) -> np.ndarray:
         """Return vectors as they will be read back, so that a fit does not depend on what was cached already."""
-        return vectors.astype(self.dtype).astype(np.float32)
+        return vectors.astype(self.dtype)
 
     def present(self, image_sha256: Iterable[str], view: int) -> set[str]:
         """Return those of the images whose vector is stored."""
@@ -91,7 +91,7 @@ class FeatureStore:
         return found
 
     def read(self, image_sha256: Iterable[str], view: int) -> dict[str, np.ndarray]:
-        """Return the stored vectors (D,) float32 by image; missing ones are left out.
+        """Return the stored vectors (D,) by image, in `dtype`; missing ones are left out.
 
         A vector of the wrong length (a file written by a broken disk) counts as missing.
         """
@@ -105,7 +105,7 @@ class FeatureStore:
             )
             for sha256, blob in rows:
                 if len(blob) == self.kind.dim * self.dtype.itemsize:
-                    vectors[sha256.hex()] = np.frombuffer(blob, dtype=self.dtype).astype(np.float32)
+                    vectors[sha256.hex()] = np.frombuffer(blob, dtype=self.dtype)
         return vectors
 
     def write(self, vectors: Mapping[tuple[str, int], np.ndarray]) -> None:

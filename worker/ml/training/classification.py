@@ -58,6 +58,7 @@ _COMPARED = 0.3  # progress at the end of the comparisons
 _N_PARITY = 32
 # Slow to import, and first used after the comparisons.
 _NEEDED_LATER = ("sklearn.svm", "onnx")
+_SPLITS = tuple(Split)
 _LIBRARIES = ("numpy", "onnx", "openvino", "pillow", "scikit-learn", "scipy")
 
 
@@ -131,6 +132,7 @@ class _Training:
         symmetry = SYMMETRIES[choices.symmetry]
         extracted = self._extract(choices.backbone, symmetry)
         items = [item for item in self.labelled if item.sha256 not in extracted.unreadable]
+        items.sort(key=lambda item: _SPLITS.index(item.split))  # so that each split is a slice, and none is copied
         check_trainable(item.category_id for item in items if item.split is Split.TRAIN)
         features = stack(extracted.vectors, items, symmetry)
         truth = self._truth(items)
@@ -168,6 +170,7 @@ class _Training:
         if backbone == "auto":
             budget_s = min(_COMPARE_BUDGET_S, _COMPARE_SHARE * (self.spec.time_budget_s or np.inf))
             backbone, table = self._chooser(MAX_FOR_BACKBONES).backbone(AUTO_BACKBONES, budget_s=budget_s)
+            self._extractors = {backbone: self._extractors[backbone]}  # the others' compiled graphs are large
             comparisons.append(table)
             self.reporter.table(table)
         if symmetry == "auto":
@@ -242,11 +245,10 @@ class _Training:
 
     def _fit(self, items: Sequence[DatasetItem], features: np.ndarray, truth: np.ndarray) -> Fitted:
         self.reporter.begin("Fitting", until=0.85, message="Choosing the regularisation")
-        is_train = np.array([item.split is Split.TRAIN for item in items])
-        is_dev = np.array([item.split is Split.DEV for item in items])
+        train, dev = _rows_of(Split.TRAIN, items), _rows_of(Split.DEV, items)
         return fit_classifier(
-            Labelled(features[is_train], truth[is_train]),
-            Labelled(features[is_dev], truth[is_dev]),
+            Labelled(features[train], truth[train]),
+            Labelled(features[dev], truth[dev]),
             self.dataset.categories,
             seed=self.spec.seed,
             reporter=self.reporter,
@@ -323,11 +325,11 @@ class _Training:
     def _measure(
         model: ScoringModel, items: Sequence[DatasetItem], truth: np.ndarray, scores: np.ndarray
     ) -> dict[str, SplitMetrics]:
-        members = {split: np.array([item.split is split for item in items], dtype=bool) for split in Split}
+        members = {split: _rows_of(split, items) for split in Split}
         return {
             split.value: measure(truth[rows], scores[rows], model.manifest)
             for split, rows in members.items()
-            if rows.any()
+            if rows.stop > rows.start
         }
 
     def _prove(
@@ -363,3 +365,9 @@ class _Training:
     def _truth(self, items: Sequence[DatasetItem]) -> np.ndarray:
         # Only labelled items come here.
         return np.array([self.index_of[item.category_id] for item in items], dtype=np.int64)  # type: ignore[index]
+
+
+def _rows_of(split: Split, items: Sequence[DatasetItem]) -> slice:
+    """Return where the images of a split are among images that were sorted by it."""
+    before = sum(_SPLITS.index(item.split) < _SPLITS.index(split) for item in items)
+    return slice(before, before + sum(item.split is split for item in items))
