@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.inference.array_types import Floats, Ints
+from app.inference.array_types import Bools, Floats, Ints
 from app.inference.bootstrap import wilson
 
 
@@ -31,11 +31,17 @@ def reliability_of(truth: Ints, scores: Floats, n_bins: int = 10) -> tuple[tuple
     """
     if not len(truth):
         return (), None
-    score, right = scores.max(axis=1), scores.argmax(axis=1) == truth
+    return reliability_bins(scores.max(axis=1), scores.argmax(axis=1) == truth, n_bins)
+
+
+def reliability_bins(score: Floats, right: Bools, n_bins: int = 10) -> tuple[tuple[ReliabilityBin, ...], float | None]:
+    """Return the diagram and the error of answers with these scores, (N,) each; see `reliability_of`."""
+    if not len(score):
+        return (), None
     place = np.minimum((score * n_bins).astype(np.int64), n_bins - 1)
     bins: list[ReliabilityBin] = []
     for index in np.unique(place):
         inside = place == index
         share, n = float(right[inside].mean()), int(inside.sum())
         bins.append(ReliabilityBin(float(score[inside].mean()), share, n, *wilson(share, n)))
-    return tuple(bins), float(sum(item.n / len(truth) * abs(item.share_right - item.mean_score) for item in bins))
+    return tuple(bins), float(sum(item.n / len(score) * abs(item.share_right - item.mean_score) for item in bins))

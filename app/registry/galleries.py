@@ -28,20 +28,22 @@ class Pile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
+    """A pile in words."""
+
     title: str
     hint: str
     empty: str
 
 
-KINDS: dict[str, _Kind] = {
-    "missed": _Kind("Missed", "Defects called good, the surest mistakes first.", "No defect is missed here."),
-    "false_alarms": _Kind("False alarms", "Good parts called defective, the surest first.", "No good part is refused."),
-    "mixed_up": _Kind("Mixed up", "Defects called another defect.", "No defect is taken for another."),
-    "wrong": _Kind("Wrong", "Answered with another class, the surest mistakes first.", "Every answer is right."),
-    "unsure": _Kind("Unsure", "Closest to the threshold first: labels like these teach the most.", "Nothing is close."),
-    "right": _Kind("Right", "Answered as labelled, the least sure first.", "No image is answered as labelled."),
-    "all": _Kind("All", "The least sure first.", "There are no images here."),
+KINDS: dict[str, Kind] = {
+    "missed": Kind("Missed", "Defects called good, the surest mistakes first.", "No defect is missed here."),
+    "false_alarms": Kind("False alarms", "Good parts called defective, the surest first.", "No good part is refused."),
+    "mixed_up": Kind("Mixed up", "Defects called another defect.", "No defect is taken for another."),
+    "wrong": Kind("Wrong", "Answered with another class, the surest mistakes first.", "Every answer is right."),
+    "unsure": Kind("Unsure", "Closest to the threshold first: labels like these teach the most.", "Nothing is close."),
+    "right": Kind("Right", "Answered as labelled, the least sure first.", "No image is answered as labelled."),
+    "all": Kind("All", "The least sure first.", "There are no images here."),
 }
 
 

@@ -14,13 +14,12 @@ from app.db.tables import Project
 from app.projects import service as project_service
 from app.registry import queries, screens
 from app.registry import service as registry_service
-from app.registry.arrays import arrays_of
-from app.registry.galleries import KINDS, kinds_for
 from app.registry.heat import HeatSource, NoHeatMap, heat_png
 from app.registry.queries import ModelRow
-from app.registry.report import default_split, marks_of, pile_of, report_of
-from app.registry.schemas import SPLITS, UNLABELLED
+from app.registry.report import marks_of
+from app.registry.schemas import UNLABELLED
 from app.registry.tables import tables_of
+from app.registry.task_screens import SCREENS
 from app.web.deps import SessionDep, page_actor
 from app.web.problems import wants_partial
 from app.web.rendering import render
@@ -104,19 +103,14 @@ def show(
 ) -> Response:
     """Answer the report; to htmx, only what the threshold changes."""
     project, row, manifest = _subject(session, actor, project_id, model_id)
-    arrays = arrays_of(session, row.model, manifest)
-    report = report_of(
+    report, gallery = SCREENS[manifest.task].report(
+        session,
+        project_id,
+        row,
         manifest,
-        arrays,
-        split=split or default_split(arrays),
+        split=split,
         threshold=row.model.threshold if threshold is None else threshold,
-        default=row.model.threshold,
         which=which,
-    )
-    part = arrays.of(report.split)
-    pile, answers = pile_of(manifest, part, threshold=report.threshold, which=report.which)
-    gallery = screens.gallery_page(
-        session, project_id=project_id, manifest=manifest, part=part, answers=answers, pile=pile, cursor=None, limit=24
     )
     context: dict[str, Any] = {
         "project": project,
@@ -126,7 +120,7 @@ def show(
         "has_heat": manifest.heat_name is not None,
     }
     if wants_partial(request):
-        return render(request, "partials/registry/_figures.html", **context)
+        return render(request, report.template, **context)
     return render(
         request,
         "pages/registry/show.html",
@@ -134,7 +128,6 @@ def show(
         lineage=screens.lineage_facts(row, manifest),
         parity=manifest.parity,
         tables=tables_of(row.model.tables),
-        temperature=manifest.temperature,
         **context,
     )
 
@@ -158,20 +151,30 @@ def images(
     To htmx, with a cursor, only the next images.
     """
     project, row, manifest = _subject(session, actor, project_id, model_id)
-    arrays = arrays_of(session, row.model, manifest)
-    split = split or default_split(arrays)
     threshold = row.model.threshold if threshold is None else threshold
-    which = which if which in kinds_for(manifest) else "all"
-    part = arrays.of(split)
-    pile, answers = pile_of(manifest, part, threshold=threshold, which=which, true_id=true, predicted_id=predicted)
-    gallery = screens.gallery_page(
-        session, project_id=project_id, manifest=manifest, part=part, answers=answers, pile=pile, cursor=cursor
+    view = SCREENS[manifest.task].gallery(
+        session,
+        project_id,
+        row,
+        manifest,
+        split=split,
+        threshold=threshold,
+        which=which,
+        true=true,
+        predicted=predicted,
+        cursor=cursor,
     )
     context: dict[str, Any] = {
         "project": project,
         "head": row.head,
-        "gallery": gallery,
-        "state": {"split": split, "threshold": threshold, "which": which, "true": true, "predicted": predicted},
+        "gallery": view.page,
+        "state": {
+            "split": view.split,
+            "threshold": threshold,
+            "which": view.which,
+            "true": true,
+            "predicted": predicted,
+        },
         "has_heat": manifest.heat_name is not None,
     }
     if wants_partial(request) and cursor is not None:
@@ -184,11 +187,11 @@ def images(
         true_mark=marks.get(true) if true is not None else None,
         predicted_mark=marks.get(predicted) if predicted is not None else None,
         marks=list(marks.values()),
-        title=KINDS[which].title,
-        hint=KINDS[which].hint,
-        empty_text=KINDS[which].empty,
-        is_unlabelled=split == UNLABELLED,
-        n_by_split={name: len(arrays.of(name)) for name in (*SPLITS, UNLABELLED)},
+        title=view.title,
+        hint=view.hint,
+        empty_text=view.empty,
+        is_unlabelled=view.split == UNLABELLED,
+        n_by_split=view.n_by_split,
         **context,
     )
 
@@ -203,17 +206,17 @@ def image(
     image_id: ImageId,
     threshold: Threshold = None,
 ) -> Response:
-    """Answer one image with its heat map and every score."""
+    """Answer one image with every score, or every shape."""
     project, row, manifest = _subject(session, actor, project_id, model_id)
     threshold = row.model.threshold if threshold is None else threshold
-    found = screens.find_image_view(
-        session, project_id=project_id, row=row, manifest=manifest, image_id=image_id, threshold=threshold
+    found = SCREENS[manifest.task].find_image_view(
+        session, project_id, row, manifest, image_id=image_id, threshold=threshold
     )
     if found is None:
         raise NotFound("This model has said nothing of that image.")
     return render(
         request,
-        "pages/registry/image.html",
+        found.template,
         nav="models",
         project=project,
         head=row.head,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Uuid, literal, select, tuple_
@@ -37,6 +38,16 @@ class ImageFacts:
     height_px: int
     sha256: str
     is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaidShapes:
+    """What a model found on an image and what was drawn there, as the database holds it."""
+
+    split: str | None
+    scores: list[float]
+    shapes: list[dict[str, Any]]
+    drawn: list[dict[str, Any]]
 
 
 def list_models(
@@ -88,6 +99,28 @@ def images_by_id(session: Session, project_id: int, image_ids: Sequence[int]) ->
         execution_options=WITH_DELETED,
     )
     return {row[0]: ImageFacts(*row[:5], is_deleted=row[5] is not None) for row in rows}
+
+
+def images_with_shapes(
+    session: Session, project_id: int, model_id: UUID, image_ids: Sequence[int]
+) -> dict[int, tuple[ImageFacts, SaidShapes]]:
+    """Return images, deleted ones too, with the shapes that a model found on them; those it never saw are left out."""
+    if not image_ids:
+        return {}
+    facts = (Image.id, Image.name, Image.width_px, Image.height_px, Image.sha256, Image.deleted_at)
+    rows = session.execute(
+        select(*facts, Prediction.split, Prediction.scores, Prediction.shapes, Prediction.drawn)
+        .join(Prediction, (Prediction.image_id == Image.id) & (Prediction.model_id == model_id))
+        .where(Image.project_id == project_id, Image.id.in_(image_ids)),
+        execution_options=WITH_DELETED,
+    )
+    return {
+        row[0]: (
+            ImageFacts(row[0], row[1], row[2], row[3], row[4], is_deleted=row[5] is not None),
+            SaidShapes(row[6], row[7], row[8] or [], row[9] or []),
+        )
+        for row in rows
+    }
 
 
 def find_prediction(

@@ -58,6 +58,22 @@ class Report:
     which: str
     reliability: tuple[ReliabilityBin, ...]
     ece: float | None
+    temperature: float
+
+    template = "partials/registry/_figures.html"
+    step = 0.005
+    histogram_of = "images"
+
+    @property
+    def threshold_label(self) -> str:
+        return "Called defective from an NG score of" if self.has_good_class else "Unsure below a score of"
+
+    @property
+    def calibration_note(self) -> str:
+        return (
+            "On the diagonal a score of 0.8 is right eight times in ten. The scores were scaled with a temperature of "
+            f"{self.temperature:.2f} to make it so."
+        )
 
     @property
     def headline(self) -> tuple[tuple[str, str, Estimate], ...]:
@@ -133,9 +149,10 @@ def report_of(
         sentence=_sentence(figures, good) if figures else "",
         histogram=histogram_of(part, good),
         tabs=tabs,
-        which=_chosen(which, tabs),
+        which=chosen_tab(which, tabs),
         reliability=bins,
         ece=ece,
+        temperature=manifest.temperature,
     )
 
 
@@ -184,7 +201,8 @@ def pile_of(
     return pile, answers
 
 
-def _chosen(which: str | None, tabs: tuple[GalleryTab, ...]) -> str:
+def chosen_tab(which: str | None, tabs: tuple[GalleryTab, ...]) -> str:
+    """Return the pile to show: the one asked for, else the first that is not empty."""
     if any(tab.key == which for tab in tabs):
         return str(which)
     return next((tab.key for tab in tabs if tab.n), tabs[0].key)

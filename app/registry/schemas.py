@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.images.schemas import Wire
+from app.registry.overlays import OverlayShape
 
 UNLABELLED = "unlabelled"
 SPLITS = ("test", "dev", "train")
@@ -68,7 +69,8 @@ class ModelHead:
 class Evidence:
     """One image of a gallery, with what was labelled and what a model said.
 
-    `category` is None without a label. `note` is a short fact for the corner, for example the NG score.
+    `category` is None without a label. `note` is a short fact for the corner, for example the NG score. Where a model
+    finds shapes, `overlay` holds them and what is drawn; the image itself then has no class.
     """
 
     image_id: int
@@ -76,12 +78,13 @@ class Evidence:
     width_px: int
     height_px: int
     category: ClassMark | None
-    predicted: ClassMark
+    predicted: ClassMark | None
     score: float
     is_wrong: bool
     is_unsure: bool
     note: str
     is_deleted: bool
+    overlay: tuple[OverlayShape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,19 @@ class GalleryPage:
     items: list[Evidence]
     next_cursor: str | None
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryView:
+    """A page of a gallery on a screen of its own."""
+
+    page: GalleryPage
+    split: str
+    which: str
+    title: str
+    hint: str
+    empty: str
+    n_by_split: dict[str, int]
 
 
 # --- REST ------------------------------------------------------------------------------------------------------------

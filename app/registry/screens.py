@@ -222,6 +222,8 @@ def _pairs(session: Session, project_id: int, result: Comparison, rows: Sequence
 class ImageView:
     """One image and everything a model said of it, the likeliest class first."""
 
+    template = "pages/registry/image.html"
+
     item: Evidence
     split: str | None
     scores: tuple[tuple[ClassMark, float], ...]
