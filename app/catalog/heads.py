@@ -43,5 +43,13 @@ HEADS: dict[str, HeadCard] = {
             task=TaskType.DETECTION,
             methods=frozenset({"feature_extraction", "fine_tuning"}),
         ),
+        HeadCard(
+            id="decoder",
+            name="Light decoder",
+            description="Sums what the backbone's stages see at the finest of them, and says of every place which "
+            "defect it shows; connected places are one region. Large pictures are read in overlapping windows.",
+            task=TaskType.SEGMENTATION,
+            methods=frozenset({"feature_extraction", "fine_tuning"}),
+        ),
     )
 }

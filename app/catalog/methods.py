@@ -24,8 +24,8 @@ METHODS: dict[str, MethodCard] = {
             name="Feature extraction",
             shown_as="Fast",
             description="The backbone stays as it is; a small head learns on its features. Seconds on a CPU, "
-            "a few minutes for boxes.",
-            tasks=frozenset({TaskType.CLASSIFICATION, TaskType.ANOMALY, TaskType.DETECTION}),
+            "a few minutes for boxes and masks.",
+            tasks=frozenset(TaskType),
         ),
         MethodCard(
             id="fine_tuning",
@@ -33,7 +33,7 @@ METHODS: dict[str, MethodCard] = {
             shown_as="Thorough",
             description="After the head, the backbone's last stages learn too, slower the closer they are to the "
             "image. Minutes on a CPU.",
-            tasks=frozenset({TaskType.DETECTION}),
+            tasks=frozenset({TaskType.DETECTION, TaskType.SEGMENTATION}),
         ),
     )
 }

@@ -10,11 +10,13 @@ from app.inference.bundle import Bundle, read_bundle
 from app.inference.finder import open_finder
 from app.inference.loaded import LoadedModel
 from app.inference.scoring import open_scoring_model
+from app.inference.segmenter import open_segmenter
 
 MODELS: dict[TaskType, Callable[[Bundle, str], LoadedModel]] = {
     TaskType.CLASSIFICATION: open_scoring_model,
     TaskType.ANOMALY: open_scoring_model,
     TaskType.DETECTION: open_finder,
+    TaskType.SEGMENTATION: open_segmenter,
 }
 """How a bundle is opened, by its task; called with the bundle and the runtime's name. Other tasks join here."""
 

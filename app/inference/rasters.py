@@ -1,7 +1,6 @@
 """Shapes as pixels, and pixels as shapes. H and W are the sides of a picture in pixels."""
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
 
 from app.contracts.shapes import MAX_COUNTS_CHARS, Box, Mask, Polygon, Shape
 
@@ -58,12 +57,14 @@ def draw_shape(shape: Shape, canvas: np.ndarray, value: int) -> None:
 
 
 def _inside(polygon: Polygon, width: int, height: int) -> np.ndarray:
-    """Return the pixels (H, W) whose centre an odd number of rings holds."""
-    whole = Image.new("1", (width, height))
+    """Return the pixels (H, W) whose centre a line from the left reaches after an odd number of edges."""
+    crossings = np.zeros((height, width + 1), dtype=np.int32)
     for ring in polygon.rings:
-        one = Image.new("1", (width, height))
-        # Pillow's pixel (0, 0) is a point; ours covers a square whose centre it is.
-        points = [(x - 0.5, y - 0.5) for x, y in zip(ring[0::2], ring[1::2], strict=True)]
-        ImageDraw.Draw(one).polygon(points, fill=1)
-        whole = ImageChops.logical_xor(whole, one)
-    return np.asarray(whole)
+        xs, ys = np.array(ring[0::2]), np.array(ring[1::2])
+        for x0, y0, x1, y1 in zip(xs, ys, np.roll(xs, -1), np.roll(ys, -1), strict=True):
+            first, last = (int(np.ceil(y - 0.5)) for y in sorted((y0, y1)))
+            rows = np.arange(max(0, first), min(height, last))
+            if len(rows):
+                at = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+                np.add.at(crossings, (rows, np.clip(np.ceil(at - 0.5), 0, width).astype(np.int64)), 1)
+    return np.asarray(np.cumsum(crossings, axis=1)[:, :width] % 2 == 1)

@@ -34,16 +34,21 @@ class Counted:
 def count(drawn: np.ndarray, found: np.ndarray, n_categories: int) -> Counted:
     """Compare two maps of classes (H, W) uint8 of one image."""
     defects = np.zeros((n_categories, 2), dtype=np.int64)
-    pixels = np.zeros((n_categories + 1, n_categories + 1), dtype=np.int64)
-    if not drawn.any() and not found.any():
-        pixels[0, 0] = drawn.size
-        return Counted(pixels, defects)
-    pixels += confusion_matrix(drawn.ravel(), found.ravel(), labels=np.arange(n_categories + 1))
+    pixels = count_pixels(drawn, found, n_categories)
     for value in np.flatnonzero(pixels[1:].sum(axis=1)) + 1:
         labels, n = ndimage.label(drawn == value, structure=_EIGHT_NEIGHBOURS)
         is_hit = np.bincount(labels[found == value], minlength=n + 1)[1:] > 0
         defects[value - 1] = n, is_hit.sum()
     return Counted(pixels, defects)
+
+
+def count_pixels(drawn: np.ndarray, found: np.ndarray, n_categories: int) -> Ints:
+    """Return pixels by drawn and found class (K + 1, K + 1) of two maps (H, W) of one image."""
+    if not drawn.any() and not found.any():  # most images of a line that works
+        pixels = np.zeros((n_categories + 1, n_categories + 1), dtype=np.int64)
+        pixels[0, 0] = drawn.size
+        return pixels
+    return np.asarray(confusion_matrix(drawn.ravel(), found.ravel(), labels=np.arange(n_categories + 1)))
 
 
 def measure_masks(counted: Iterable[Counted], n_categories: int, *, threshold: float) -> SegmentationMetrics:
@@ -150,7 +155,7 @@ def best_pixel_threshold(drawn: Sequence[np.ndarray], grids: Sequence[ScoreGrid]
             if part is not None:
                 rows, columns = part.classes.shape
                 found[part.top : part.top + rows, part.left : part.left + columns] = part.classes
-            total[0] += count(truth, found, n_categories).pixels
+            total[0] += count_pixels(truth, found, n_categories)
         scores.append(float(np.nan_to_num([mean_iou(total)[0], dice_of(total)[0]]).mean()))
     best = int(np.argmax(scores))
     return _PIXEL_STEPS[best] if scores[best] > 0 else None

@@ -19,8 +19,15 @@ def _train_detection(*given: Any, **named: Any) -> TrainedModel:
     return train_detection(*given, **named)
 
 
+def _train_segmentation(*given: Any, **named: Any) -> TrainedModel:
+    from worker.ml.training.segmentation import train_segmentation
+
+    return train_segmentation(*given, **named)
+
+
 TRAININGS: dict[TaskType, Train] = {
     TaskType.CLASSIFICATION: train_classification,
     TaskType.ANOMALY: train_anomaly,
     TaskType.DETECTION: _train_detection,
+    TaskType.SEGMENTATION: _train_segmentation,
 }
