@@ -32,6 +32,7 @@ WEB_ROUTERS = [
     "app.images.pages",
     "app.annotations.pages",
     "app.annotations.editor",
+    "app.annotations.suggestions",
     "app.datasets.pages",
     "app.jobs.pages",
     "app.registry.pages",

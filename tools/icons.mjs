@@ -15,7 +15,7 @@ export const NAMES = [
   "package", "paint-bucket", "pause", "pencil", "pentagon", "play", "plug", "plus", "redo-2", "refresh-cw", "rotate-ccw", "scan", "scan-search", "search", "send", "server", "settings",
   "shield", "shuffle", "sigma", "sliders-horizontal", "split", "square", "square-check", "square-dashed", "square-pen", "sun", "sun-medium", "tag", "tags", "target",
   "terminal", "thermometer", "trash-2", "trending-up", "triangle-alert", "undo-2", "upload", "user", "user-plus", "users",
-  "video", "wifi-off", "x", "zap", "zoom-in", "zoom-out",
+  "video", "wand-sparkles", "wifi-off", "x", "zap", "zoom-in", "zoom-out",
 ];
 
 /** Kizu's own mark: a part on the table, with its flaw. */

@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.settings import ROOT
+from tests.browser.drawing import Drawing, drawing
 from tests.browser.line import Line, build_line
 from tests.browser.support import CHROMIUM_FLAGS, RunningKizu, new_context, running_kizu, settle, sign_in
 
@@ -49,8 +50,25 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def at_line(line: Line, chromium: Browser) -> Callable[..., BrowserContext]:
     """Return a function that gives the browser of the line's owner, who has signed in before."""
+    return _signed_in(chromium, line.url)
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
+    """A Kizu with images to draw on. Each test has images of its own there."""
+    with drawing(tmp_path_factory.mktemp("drawing")) as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def inside(parts: Drawing, chromium: Browser) -> Callable[..., BrowserContext]:
+    """Return a function that gives the browser of who draws, who has signed in before."""
+    return _signed_in(chromium, parts.url)
+
+
+def _signed_in(chromium: Browser, url: str) -> Callable[..., BrowserContext]:
     first = new_context(chromium)
-    sign_in(first.new_page(), line.url)
+    sign_in(first.new_page(), url)
     state = first.storage_state()
     first.close()
     return lambda **look: new_context(chromium, storage_state=state, **look)

@@ -2,7 +2,7 @@
 
 import io
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from app.contracts.bundle import BundleManifest, CategoryRef, DecisionRule, Line
 from app.contracts.predictions import PredictedShape
 from app.contracts.tasks import TaskType
 from app.db.tables import ModelVersion, Prediction
-from tests.browser.support import Rest, RunningKizu, running_kizu, settle, solar_cells
+from tests.browser.support import MAX_SHIFT, Complaints, Rest, RunningKizu, running_kizu, settle, shift, solar_cells
 
 SIZE = (640, 480)
 LARGE = (4000, 3000)
@@ -102,6 +102,16 @@ def _upload_cell(rest: Rest, project_id: int) -> int:
     return _sent(rest, project_id, cell.name, cell.read_bytes())
 
 
+def upload_spotted(rest: Rest, project_id: int, spots: list[tuple[int, int, int, int]]) -> int:
+    """Upload a rough grey picture with dark spots (left, top, right, lower edge); return its id."""
+    pixels = np.random.default_rng(project_id).normal(150, 6, SIZE[::-1])
+    for left, top, right, bottom in spots:
+        pixels[top:bottom, left:right] -= 60
+    out = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(out, "PNG")
+    return _sent(rest, project_id, f"spots {spots}.png", out.getvalue())
+
+
 def _sent(rest: Rest, project_id: int, name: str, picture: bytes) -> int:
     return rest.ask("POST", f"/v1/projects/{project_id}/images", files={"file": (name, picture)})["id"]
 
@@ -158,6 +168,18 @@ def leave_prediction(
         )
         session.add(prediction)
     engine.dispose()
+
+
+@contextmanager
+def drawers_page(inside: Callable[..., BrowserContext], complaints: Complaints) -> Iterator[Page]:
+    """Give a page of somebody who draws; it may not complain, nor jump."""
+    context = inside()
+    page = context.new_page()
+    complaints.listen(page)
+    yield page
+    assert complaints.taken() == []
+    assert shift(page)[0] <= MAX_SHIFT
+    context.close()
 
 
 class Hand:

@@ -4,30 +4,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from app.contracts.predictions import PredictedShape
 from app.contracts.shapes import Box
-from tests.browser.drawing import SIZE, Drawing, Hand, drawing, leave_prediction, pixels
-from tests.browser.support import MAX_SHIFT, Complaints, axe_violations, new_context, overflow_px, shift, sign_in
+from tests.browser.drawing import SIZE, Drawing, Hand, drawers_page, leave_prediction, pixels
+from tests.browser.support import MAX_SHIFT, Complaints, axe_violations, overflow_px, shift
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
-    with drawing(tmp_path_factory.mktemp("drawing")) as built:
-        yield built
-
-
-@pytest.fixture(scope="module")
-def inside(parts: Drawing, chromium: Browser) -> Callable[..., BrowserContext]:
-    """Return a function that gives the browser of somebody who has signed in."""
-    first = new_context(chromium)
-    sign_in(first.new_page(), parts.url)
-    state = first.storage_state()
-    first.close()
-    return lambda **look: new_context(chromium, storage_state=state, **look)
 
 
 @pytest.fixture
@@ -37,13 +21,8 @@ def complaints() -> Complaints:
 
 @pytest.fixture
 def page(inside: Callable, complaints: Complaints) -> Iterator[Page]:
-    context = inside()
-    page = context.new_page()
-    complaints.listen(page)
-    yield page
-    assert complaints.taken() == []
-    assert shift(page)[0] <= MAX_SHIFT
-    context.close()
+    with drawers_page(inside, complaints) as opened:
+        yield opened
 
 
 @pytest.fixture

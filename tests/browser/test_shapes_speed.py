@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.drawing import LARGE, Drawing, Hand, drawing
+from tests.browser.drawing import LARGE, Drawing, Hand
 from tests.browser.support import new_context, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -44,12 +44,6 @@ WATCH_FRAMES = """() => {
   };
   flush();
 }"""
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
-    with drawing(tmp_path_factory.mktemp("drawing")) as built:
-        yield built
 
 
 @pytest.fixture

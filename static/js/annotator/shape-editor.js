@@ -19,13 +19,14 @@ import { Side } from "./side.js";
 import { drawActive } from "./tools/marks.js";
 import { BoxTool } from "./tools/box.js";
 import { BrushTool, EraserTool, FillTool } from "./tools/brush.js";
+import { MagicTool } from "./tools/magic.js";
 import { PolygonTool } from "./tools/polygon.js";
 import { SelectTool } from "./tools/select.js";
 
 /** The tools of each task by their keys; the first is the one to begin with. */
 const TOOLS = {
-  "object-detection": { b: BoxTool, v: SelectTool },
-  segmentation: { b: BrushTool, e: EraserTool, o: PolygonTool, k: FillTool, v: SelectTool },
+  "object-detection": { b: BoxTool, m: MagicTool, v: SelectTool },
+  segmentation: { b: BrushTool, e: EraserTool, o: PolygonTool, k: FillTool, m: MagicTool, v: SelectTool },
 };
 
 export class ShapeEditor {
@@ -50,6 +51,7 @@ export class ShapeEditor {
     const wished = this.isReadOnly ? "select" : owner.settings[`tool ${this.task}`];
     this.tool = Object.values(this.tools).find(({ name }) => name === wished) ?? this.tools.b;
     this.side.showTool();
+    this.tool.begin?.();
     this.drafts = new Drafts(this);
     window.addEventListener("pagehide", () => this.saver.wanted && this.store.putLast({ version: this.saver.version, ...this.saver.wanted() }), { signal: owner.page.signal });
     this.load();
@@ -283,10 +285,10 @@ export class ShapeEditor {
     if (this.isReadOnly) return;
     this.tool.cancel?.();
     this.tool = Object.values(this.tools).find((tool) => tool.name === name);
-    this.brush = null;
-    this.pointed = null;
+    this.brush = this.pointed = null;
     this.owner.set(`tool ${this.task}`, name);
     this.stage.take(this.tool);
+    this.tool.begin?.();
     this.side.showTool();
     this.painter.soon();
   }
@@ -388,9 +390,7 @@ export class ShapeEditor {
 
   // --- words ---------------------------------------------------------------------------------------------------------
 
-  tell(text) {
-    this.side.tell(text);
-  }
+  tell = (text) => this.side.tell(text);
 
   /** Tell who cannot see it where the selected shape is. */
   announce() {

@@ -41,6 +41,7 @@ export class Stage extends EventTarget {
       this.hover(null);
       this.tool.leave?.();
     });
+    this.box.addEventListener("contextmenu", (event) => this.tool.hasRight && event.preventDefault());
     this.box.addEventListener("dblclick", (event) => {
       if (this.tool.double) this.tool.double(this.press(event), this);
       else if (this.fitted) this.actual(this.at(event));
@@ -81,7 +82,7 @@ export class Stage extends EventTarget {
 
   /** @param {PointerEvent} event */
   down(event) {
-    if (event.button > 1) return;
+    if (event.button > 1 && !(event.button === 2 && this.tool.hasRight)) return;
     this.box.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, this.press(event));
     if (this.pointers.size === 2) {

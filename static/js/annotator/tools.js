@@ -17,6 +17,8 @@
  * @property {() => void} [leave]  the pointer is no longer over the stage
  * @property {(press: Press, stage: import("./stage.js").Stage) => void} [double]  click; without it, that fits or shows actual size
  * @property {(stage: import("./stage.js").Stage) => void} [cancel]  drop what a press began
+ * @property {boolean} [hasRight]  the right button presses too; without it, it opens the browser's menu
+ * @property {() => void} [begin]  the tool was taken up
  */
 
 /** @type {Record<string, Tool>} */

@@ -16,7 +16,7 @@ import { remember, remembered } from "../lib/memory.js";
 import { LIMITS, PLAIN } from "../lib/tone.js";
 
 const KEYS = {
-  f: "fit", 0: "none", a: "actual", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", m: "magnifier", x: "crosshair", h: "heat", p: "prediction", l: "canvas",
+  f: "fit", 0: "none", a: "actual", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", z: "magnifier", x: "crosshair", h: "heat", p: "prediction", l: "canvas",
   "Ctrl+z": "undo", "Ctrl+Shift+z": "redo", "Ctrl+y": "redo", "?": "help", ArrowLeft: "previous", ArrowRight: "next", u: "unlabelled",
 };
 const TOGGLES = { magnifier: "lens", crosshair: "hair", heat: "heat", prediction: "prediction", canvas: "light" };

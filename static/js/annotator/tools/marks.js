@@ -16,12 +16,14 @@ export function drawActive(context, editor) {
   const pointed = editor.shapes.find((one) => one.id === editor.pointed && !editor.selected.has(one.id) && editor.isShown(one));
   if (pointed) glow(context, painter, pointed, view);
   if (editor.sketched) painter.draw(context, editor.sketched, view, 2);
+  if (editor.proposed?.found) proposal(context, painter, editor.proposed.found, editor.colorOf(editor.categoryId), view);
   for (const one of picked.length > 20 ? [] : [...picked, pointed].filter(Boolean)) painter.name(context, one);
   stagePixels(context);
   const one = editor.only();
   if (one && picked.length && !editor.isReadOnly) handles(context, editor.changing.get(one.id) ?? one, view);
   if (editor.sketched) extent(context, editor.sketched.box, view);
   if (editor.traced) trace(context, editor.traced, view);
+  if (editor.proposed) gestures(context, editor.proposed, view);
   if (editor.brush) ring(context, editor.brush, view);
 }
 
@@ -83,6 +85,65 @@ function trace(context, { points, at, color }, view) {
     const { x, y } = toStage(view, point);
     knob(context, x, y, i === 0 && points.length > 2 ? 5.5 : 3.5, true);
   });
+}
+
+/** Draw what magic click found: filled like a label, its outline dashed like what a model found. */
+function proposal(context, painter, found, color, view) {
+  const { path } = painter.pathOf(found);
+  context.globalAlpha = found.box ? 0.12 : 0.45;
+  context.fillStyle = color;
+  context.fill(path, "evenodd");
+  context.globalAlpha = 1;
+  for (const [style, width, dash] of [[DARK, 3.5, []], [WHITE, 1.5, [5 / view.scale, 4 / view.scale]]]) {
+    context.setLineDash(dash);
+    context.strokeStyle = style;
+    context.lineWidth = width / view.scale;
+    context.stroke(path);
+  }
+  context.setLineDash([]);
+}
+
+/** Draw where one clicked, painted or dragged: a plus adds, a minus takes away. */
+function gestures(context, { prompts, drawn }, view) {
+  for (const { takes, points, box } of drawn ? [...prompts, drawn] : prompts) {
+    if (box) {
+      const [a, b] = [toStage(view, { x: box.xmin, y: box.ymin }), toStage(view, { x: box.xmax, y: box.ymax })];
+      context.strokeStyle = WHITE;
+      context.lineWidth = 1.25;
+      context.setLineDash([3, 3]);
+      context.strokeRect(a.x, a.y, b.x - a.x, b.y - a.y);
+      context.setLineDash([]);
+      sign(context, a, takes);
+    } else if (points?.length) {
+      const line = points.map(([x, y]) => toStage(view, { x, y }));
+      const path = new Path2D();
+      line.forEach(({ x, y }, i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
+      for (const [style, width] of [[DARK, 4], [WHITE, 1.5]]) {
+        context.strokeStyle = style;
+        context.lineWidth = width;
+        if (line.length > 1) context.stroke(path);
+      }
+      sign(context, line[0], takes);
+    }
+  }
+}
+
+function sign(context, { x, y }, takes) {
+  context.beginPath();
+  context.arc(x, y, 6, 0, 2 * Math.PI);
+  context.fillStyle = takes ? DARK : WHITE;
+  context.fill();
+  context.strokeStyle = takes ? WHITE : DARK;
+  context.lineWidth = 1.5;
+  context.stroke();
+  context.beginPath();
+  context.moveTo(x - 3, y);
+  context.lineTo(x + 3, y);
+  if (!takes) {
+    context.moveTo(x, y - 3);
+    context.lineTo(x, y + 3);
+  }
+  context.stroke();
 }
 
 function ring(context, { x, y, radius, erases }, view) {
