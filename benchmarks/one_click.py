@@ -51,8 +51,8 @@ def measure() -> None:
     with running_instance(host=None, port=0) as instance:
         with transaction() as session:
             actor = owner_actor(session)
-        project_id = demo.ensure_project(actor)
-        demo.upload(actor, project_id, cells)
+        project_id = demo.ensure_solar_cells(actor)
+        demo.upload_cells(actor, project_id, cells)
         picture = next(cell for cell in cells if cell.split == "test").path
         program = Program(instance.address, key, project_id)
         cold_s, warm_s = program.click("cold", picture), program.click("warm", picture)

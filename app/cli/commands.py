@@ -1,6 +1,7 @@
 """The commands of `./kizu`, each a few lines that call the module which does the work."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,15 @@ app.add_typer(user_app, name="user")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [KIZU_HOST]")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.  [KIZU_PORT]")]
+
+
+class DemoType(StrEnum):
+    """What a demonstration is about, in the words of a person; a type of project each."""
+
+    CLASSIFICATION = "classification"
+    DETECTION = "detection"
+    SEGMENTATION = "segmentation"
+    ANOMALY = "anomaly"
 
 
 def main() -> None:
@@ -129,11 +139,23 @@ def test(context: typer.Context) -> None:
 
 
 @app.command()
-def demo(host: Host = None, port: Port = None) -> None:
-    """Make a project from real solar-cell images, train a model on it and deploy it."""
+def demo(
+    type: Annotated[  # noqa: A002 - the name of the option
+        DemoType, typer.Option(help="Of the project.")
+    ] = DemoType.CLASSIFICATION,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Pictures and labels; unset: solar cells, for classification alone."
+        ),
+    ] = None,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Make a project from real images, train a model on it, deploy it and call it."""
     from app.cli import demo as demonstration
 
-    demonstration.run(host=host, port=port)
+    demonstration.run(host=host, port=port, task=demonstration.TASKS[type.value], folder=folder)
 
 
 @app.command()
