@@ -26,7 +26,7 @@ class Prediction:
     """The answer for one picture, and where its time went (seconds).
 
     `shapes` hold all that was found, the best first, also what is below the threshold; empty where the task answers for
-    the image as a whole.
+    the image as a whole. `size_px` is then the picture's width and height, after its EXIF turn.
     """
 
     scores: ClassScores
@@ -34,6 +34,7 @@ class Prediction:
     preprocess_s: float
     infer_s: float
     shapes: tuple[PredictedShape, ...] = ()
+    size_px: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -156,4 +157,4 @@ class ShapeModel(LoadedModel):
         infer_s = time.perf_counter() - ready
         limit = self.manifest.decision.threshold if threshold is None else threshold
         scores = ClassScores(scores=image_scores(shapes))
-        return Prediction(scores, decide_shapes(shapes, limit), ready - started, infer_s, shapes)
+        return Prediction(scores, decide_shapes(shapes, limit), ready - started, infer_s, shapes, image.size)

@@ -25,15 +25,20 @@ def encode_mask(marked: np.ndarray, *, left: int = 0, top: int = 0) -> Mask:
     if not len(rows):
         raise ValueError("a mask marks at least one pixel")
     cut = marked[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    flat = cut.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(np.append(starts, len(flat))).tolist()
-    counts = "".join(f"{n}{'N' if inside else 'Z'}" for n, inside in zip(lengths, flat[starts].tolist(), strict=True))
+    counts = run_lengths(cut)
     if len(counts) > MAX_COUNTS_CHARS:
-        raise TooRagged(f"{len(lengths):,} runs")
+        raise TooRagged(f"{len(counts):,} characters")
     return Mask(
         xmin=left + int(columns[0]), ymin=top + int(rows[0]), width=cut.shape[1], height=cut.shape[0], counts=counts
     )
+
+
+def run_lengths(marked: np.ndarray) -> str:
+    """Return pixels (H, W) of bool row by row as runs: `<n>Z` outside, `<n>N` inside."""
+    flat = marked.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    lengths = np.diff(np.append(starts, len(flat))).tolist()
+    return "".join(f"{n}{'N' if inside else 'Z'}" for n, inside in zip(lengths, flat[starts].tolist(), strict=True))
 
 
 def decode_mask(mask: Mask) -> np.ndarray:

@@ -2,15 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class Share(BaseModel):
-    """A figure in [0, 1] with its 95 % bootstrap interval over images; all None where the images do not define it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
+from app.inference.bootstrap import Estimate
 
 
 class ClassPixels(BaseModel):
@@ -21,15 +13,15 @@ class ClassPixels(BaseModel):
     n_pixels: int = Field(description="That people marked")
     n_defects: int = Field(description="Connected parts of what people marked")
     n_hit: int
-    iou: Share
-    dice: Share
-    precision: Share
-    recall: Share
-    recall_of_defects: Share
+    iou: Estimate
+    dice: Estimate
+    precision: Estimate
+    recall: Estimate
+    recall_of_defects: Estimate
 
 
 class SegmentationMetrics(BaseModel):
-    """One split, at the default threshold.
+    """One split, at the default threshold. Intervals are 95 %, by resampling images.
 
     `mean_iou` is the mean over the classes that the images show, without background. `dice`, `precision` and `recall`
     ask of each pixel only whether it is a defect, of whatever class. A defect counts as found when a region of its
@@ -41,10 +33,10 @@ class SegmentationMetrics(BaseModel):
     n_images: int
     n_defects: int
     threshold: float
-    mean_iou: Share
-    dice: Share
-    precision: Share
-    recall: Share
-    recall_of_defects: Share
+    mean_iou: Estimate
+    dice: Estimate
+    precision: Estimate
+    recall: Estimate
+    recall_of_defects: Estimate
     classes: tuple[ClassPixels, ...]
     confusion: tuple[tuple[int, ...], ...]

@@ -12,6 +12,7 @@ from app.inference.array_types import Bools, Floats
 from app.inference.bootstrap import Estimate
 from app.inference.calibration import ReliabilityBin, reliability_bins
 from app.inference.detection_metrics import DetectionMetrics
+from app.inference.segmentation_metrics import SegmentationMetrics
 from app.inference.shape_figures import FoundShapes, ShapeFigures, Shown, figures_at, shown_at
 from app.registry.galleries import CLOSE_CALL, Kind, Pile
 from app.registry.report import N_BINS, SPLIT_NOTES, Histogram, chosen_tab, marks_of
@@ -58,7 +59,25 @@ def _detection(metrics: Mapping[str, Any]) -> Stored:
     )
 
 
-STORED: dict[TaskType, Callable[[Mapping[str, Any]], Stored]] = {TaskType.DETECTION: _detection}
+def _segmentation(metrics: Mapping[str, Any]) -> Stored:
+    measured = SegmentationMetrics.model_validate(metrics)
+    return Stored(
+        headline=(
+            ("Mean IoU", "overlap of marked and found pixels, averaged over the classes", measured.mean_iou),
+            ("Dice", "twice the shared pixels against all marked and found ones, whatever the class", measured.dice),
+            ("Pixel precision", "of the found pixels are marked", measured.precision),
+            ("Pixel recall", "of the marked pixels are found", measured.recall),
+            ("Defects found", "connected marked parts that a region of their class hits", measured.recall_of_defects),
+        ),
+        columns=("IoU", "Dice", "Defects found"),
+        rows=tuple((one.iou.value, one.dice.value, one.recall_of_defects.value) for one in measured.classes),
+    )
+
+
+STORED: dict[TaskType, Callable[[Mapping[str, Any]], Stored]] = {
+    TaskType.DETECTION: _detection,
+    TaskType.SEGMENTATION: _segmentation,
+}
 """From a split's stored metrics to what the report shows of them, by task. Other tasks join here."""
 
 NOUNS: dict[TaskType, tuple[str, str]] = {

@@ -13,10 +13,10 @@ from sklearn.metrics import confusion_matrix
 from app.contracts.dataset import DatasetItem
 from app.contracts.predictions import PredictedShape, ShapeMatch
 from app.inference.array_types import Floats, Ints
-from app.inference.bootstrap import draw_weights, estimate, ratio
+from app.inference.bootstrap import Estimate, draw_weights, estimate, ratio
 from app.inference.rasters import decode_mask, draw_shape
 from app.inference.segmentation import ScoreGrid, class_map
-from app.inference.segmentation_metrics import ClassPixels, SegmentationMetrics, Share
+from app.inference.segmentation_metrics import ClassPixels, SegmentationMetrics
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
 _PIXEL_STEPS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -60,14 +60,13 @@ def measure_masks(counted: Iterable[Counted], n_categories: int, *, threshold: f
     drawn_pixels = np.tensordot(weights, pixels, axes=1)
     drawn_defects = np.tensordot(weights, defects, axes=1)
 
-    def share(measure: Callable[[Floats], Floats], counts: Ints, samples: Floats, n: int) -> Share:
-        value = estimate(float(measure(counts.sum(axis=0, keepdims=True).astype(np.float64))[0]), measure(samples), n)
-        return Share(value=value.value, low=value.low, high=value.high)
+    def share(measure: Callable[[Floats], Floats], counts: Ints, samples: Floats, n: int) -> Estimate:
+        return estimate(float(measure(counts.sum(axis=0, keepdims=True).astype(np.float64))[0]), measure(samples), n)
 
-    def of_pixels(measure: Callable[[Floats], Floats]) -> Share:
+    def of_pixels(measure: Callable[[Floats], Floats]) -> Estimate:
         return share(measure, pixels, drawn_pixels, len(every))
 
-    def of_defects(measure: Callable[[Floats], Floats], n: int) -> Share:
+    def of_defects(measure: Callable[[Floats], Floats], n: int) -> Estimate:
         return share(measure, defects, drawn_defects, n)
 
     def one_class(index: int) -> ClassPixels:

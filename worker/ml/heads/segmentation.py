@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 OUTPUT_STRIDE = 2
+_FIRST_SPREAD = 0.1  # of the last layer's weights: ten times less, and classes of a few pixels never begin to learn
 _FIRST_BACKGROUND = 2.0  # logit before anything was learned: background is what there is most of
 
 
@@ -36,7 +37,7 @@ class SegmentationHead(nn.Module):
         )
         self.mix = nn.Sequential(*(_block(width) for _ in range(2)))
         self.to_logits = nn.Conv2d(width, n_categories + 1, 1)
-        nn.init.normal_(self.to_logits.weight, std=0.01)
+        nn.init.normal_(self.to_logits.weight, std=_FIRST_SPREAD)
         nn.init.zeros_(self.to_logits.bias)  # type: ignore[arg-type]  # it has one
         with torch.no_grad():
             self.to_logits.bias[0] = _FIRST_BACKGROUND  # type: ignore[index]

@@ -35,9 +35,9 @@ from worker.ml.training.result import TrainedModel
 from worker.ml.training.segmentation_fit import SegmentationLearner
 from worker.ml.training.shape_training import Found, ShapeTraining, shown, with_members
 
-FROZEN = Phase("head", "Head", 2e-3, 12, 0.35)
-TUNED = Phase("tail", "Last stages", 1e-3, 20, 0.65, backbone_share=0.5, block_decay=0.8)
-FROZEN_ALONE = Phase("head", "Head", 2e-3, 24, 1.0)
+FROZEN = Phase("head", "Head", 5e-3, 8, 0.2)
+TUNED = Phase("tail", "Last stages", 2e-3, 20, 0.8, backbone_share=0.4, block_decay=0.8)
+FROZEN_ALONE = Phase("head", "Head", 5e-3, 24, 1.0)
 BATCH = 16
 _N_CHOSEN_BY = 100  # images that the threshold of pixels is chosen by
 

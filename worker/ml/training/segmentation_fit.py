@@ -23,8 +23,8 @@ CROP_PX = 224  # side of what one step sees of a window: around a defect, where 
 _FINEST_STRIDE = 4
 _WIDTH = 64
 _TURN_DEG = 12.0
-_MOST_WEIGHT = 6.0  # of a rare class in the loss, next to background
-_SHARE_WITHOUT = 0.25  # of the cut-outs, at most: those with a defect show background too
+_MOST_WEIGHT = 4.0  # of a rare class in the loss, next to background
+_SHARE_WITHOUT = 0.4  # of the cut-outs, at most: those with a defect show background too
 _MIN_STEPS_AN_EPOCH, _MAX_STEPS_AN_EPOCH = 10, 200
 
 
