@@ -5,8 +5,11 @@ Run: `python -m benchmarks.anomaly [--data ../shared/data/tile] [--seeds 3]`
 The folder holds `images/`, `masks/` (0 = background; a file without one is defect-free) and `splits.csv` with the
 columns file, defect and split. Learned from: the good images of train, all of them and then ten. Thresholds come from
 dev. Test images are judged end to end; every training runs in a new process, whose start, compiling and scoring of
-all images count. `--validation` leaves the test images out and judges defective ones of train and dev instead: for
-choosing between settings.
+all images count. `--patchcore` measures anomalib's PatchCore beside it.
+
+`--validation` leaves the test images out and judges defective ones of train and dev instead: for choosing between
+settings. `--bound 10000` instead learns from as many images, the good ones over and over at a small size, and prints
+the memory that it takes: patches are sampled from every image, so that it does not grow with them.
 """
 
 import argparse
@@ -25,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 TARGET_AUROC, TARGET_AUPRO, TARGET_TEN_AUROC, TARGET_S, TARGET_MB = 0.90, 0.78, 0.75, 27.0, 1150.0
+BOUND_MB = 4096.0
 GOOD, BAD = 1, 2
 
 
@@ -70,8 +74,29 @@ def build_dataset(data: Path, *, n_good: int | None, seed: int, is_validation: b
     return Dataset(task=TaskType.ANOMALY, categories=categories, items=tuple(items))
 
 
+def repeat_good(dataset, n: int):
+    """Return the dataset with its good train images over and over, n in all: each copy is an image of its own."""
+    from app.contracts.tasks import Split
+
+    good = [item for item in dataset.items if item.split is Split.TRAIN]
+    rest = [item for item in dataset.items if item.split is not Split.TRAIN]
+    copies = [
+        good[index % len(good)].model_copy(
+            update={"image_id": 10_000 + index, "sha256": hashlib.sha256(str(index).encode()).hexdigest()}
+        )
+        for index in range(n)
+    ]
+    return dataset.model_copy(update={"items": (*copies, *rest)})
+
+
 def _mask_path(data: Path, name: str) -> Path:
     return data / "masks" / f"{Path(name).stem}.png"
+
+
+def mask_of(data: Path, name: str, size_px: tuple[int, int]) -> np.ndarray:
+    """Return which pixels of an image are defective, (height, width) bool."""
+    path = _mask_path(data, name)
+    return np.asarray(Image.open(path).convert("L")) > 0 if path.exists() else np.zeros(size_px[::-1], dtype=bool)
 
 
 def run_child(arguments: argparse.Namespace) -> None:
@@ -146,12 +171,7 @@ def _pixel_figures(bundle_dir: Path, dataset, data: Path) -> dict[str, float]:
         took.append(time.perf_counter() - started)
         size = (item.width_px, item.height_px)
         maps.append(np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)))
-        mask_path = _mask_path(data, path.name)
-        masks.append(
-            np.asarray(Image.open(mask_path).convert("L")) > 0
-            if mask_path.exists()
-            else np.zeros(size[::-1], dtype=bool)
-        )
+        masks.append(mask_of(data, path.name, size))
     return {
         "pixel_auroc": pixel_auroc(masks, maps),
         "aupro": aupro(masks, maps),
@@ -164,6 +184,7 @@ def train(arguments: argparse.Namespace, cache: Path, *, n_good: int | None, see
     with tempfile.TemporaryDirectory() as work:
         data = Path(arguments.data)
         dataset = build_dataset(data, n_good=n_good, seed=seed, is_validation=arguments.validation)
+        dataset = repeat_good(dataset, arguments.bound) if arguments.bound else dataset
         (Path(work) / "dataset.json").write_text(dataset.model_dump_json())
         command = [
             sys.executable,
@@ -193,6 +214,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=None, help="side of the network's input in pixels")
     parser.add_argument("--validation", action="store_true")
     parser.add_argument("--no-pixels", action="store_true")
+    parser.add_argument("--patchcore", action="store_true", help="run anomalib's PatchCore as well: ten minutes")
+    parser.add_argument("--bound", type=int, default=None, help="good images to learn from, to see the memory it takes")
     parser.add_argument("--verbose", action="store_true")
     for name in ("--child", "--dataset", "--cache", "--work"):
         parser.add_argument(name, help=argparse.SUPPRESS, type=int if name == "--child" else str)
@@ -205,22 +228,56 @@ def main() -> None:
         cache = Path(arguments.cache or folder)
         _export(arguments, cache)
         everything = train(arguments, cache, n_good=None, seed=0)
+        if arguments.bound:
+            _print_row(f"{arguments.bound:,} good images", everything)
+            peak_mb = everything["peak_mb"]
+            print(f"peak memory {peak_mb:.0f} MB   bound {BOUND_MB:g}   {'met' if peak_mb <= BOUND_MB else 'MISSED'}")
+            return
         _print_row("all good images", everything)
         few = []
         for seed in range(arguments.seeds):
             few.append(train(arguments, cache, n_good=10, seed=seed))
             _print_row(f"10 good images, seed {seed}", few[-1])
-    _print_summary(everything, few)
+        _print_summary(everything, few)
+        if arguments.patchcore:
+            _compare(arguments, Path(folder), everything)
+
+
+def _compare(arguments: argparse.Namespace, folder: Path, ours: dict) -> None:
+    """Run anomalib's PatchCore on the same images and print both side by side."""
+    from benchmarks import anomaly_patchcore
+
+    data, path = Path(arguments.data), folder / "dataset.json"
+    dataset = build_dataset(data, n_good=None, seed=0, is_validation=arguments.validation)
+    path.write_text(dataset.model_dump_json())
+    try:
+        theirs = anomaly_patchcore.run(path, data, _backbone(arguments))
+    except subprocess.CalledProcessError as error:
+        print(f"PatchCore was not measured: {error}")
+        return
+    seconds = theirs["fit_s"] + theirs["score_s"]
+    print(
+        f"anomalib's PatchCore: image AUROC {theirs['auroc']:.3f} AP {theirs['average_precision']:.3f} "
+        f"pixel AUROC {theirs['pixel_auroc']:.3f} AUPRO {theirs['aupro']:.3f} | {theirs['fit_s']:.1f} s to fit, "
+        f"{theirs['score_s']:.1f} s to score, peak {theirs['peak_mb']:.0f} MB, {theirs['n_kept']:,} patches"
+    )
+    times, memory = seconds / ours["seconds"], theirs["peak_mb"] / ours["peak_mb"]
+    print(f"    {times:.1f} times our time, {memory:.1f} times our memory")
+
+
+def _backbone(arguments: argparse.Namespace) -> str:
+    from worker.ml.training.anomaly import DEFAULT_BACKBONE
+
+    return DEFAULT_BACKBONE if arguments.backbone == "auto" else arguments.backbone
 
 
 def _export(arguments: argparse.Namespace, cache: Path) -> None:
     """Write the backbone's graph, which is done once for an installation."""
     from app.catalog import BACKBONES
     from worker.ml.backbones.export import exported
-    from worker.ml.training.anomaly import DEFAULT_BACKBONE, DEFAULT_SIDE_PX
+    from worker.ml.training.anomaly_input import DEFAULT_SIDE_PX
 
-    name = DEFAULT_BACKBONE if arguments.backbone == "auto" else arguments.backbone
-    exported(BACKBONES[name], image_size_px=arguments.size or DEFAULT_SIDE_PX, cache_dir=cache)
+    exported(BACKBONES[_backbone(arguments)], image_size_px=DEFAULT_SIDE_PX, cache_dir=cache)
 
 
 def _print_row(name: str, result: dict) -> None:

@@ -16,8 +16,8 @@ Precision = Literal["f32", "bf16"]
 class Preprocessing(BaseModel):
     """From an RGB image of any size to the network's input, (1, 3, height_px, width_px) float32.
 
-    Resize with Pillow (`resample`, antialiased), stretched or letterboxed with `pad_value`, then
-    `(x / 255 - mean) / std`.
+    Resize with Pillow (`resample`, antialiased), stretched or letterboxed with `pad_value`, bring to `brightness` where
+    it is given, then `(x / 255 - mean) / std`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,6 +27,15 @@ class Preprocessing(BaseModel):
     resize: Literal["stretch", "letterbox"]
     resample: Literal["bilinear", "bicubic"]
     pad_value: int = Field(default=128, ge=0, le=255)
+    max_scale: float | None = Field(
+        default=None, gt=0.0, description="A letterbox draws no picture larger than this many pixels for one of its own"
+    )
+    brightness: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=255.0,
+        description="Mean grey level that each picture is brought to, exposure taken out",
+    )
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 

@@ -6,7 +6,7 @@ Normalisation is not done here: it is part of the compiled model, which reads by
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageStat
 
 from app.contracts.bundle import Preprocessing
 from app.core.pictures import DEFAULT_MAX_PIXELS, decode, to_array
@@ -44,22 +44,37 @@ def to_pixels(picture: Picture, preprocessing: Preprocessing, *, max_pixels: int
         PictureTooLarge: More than `max_pixels`.
     """
     # A JPEG decoded at twice the needed size still leaves the resize a full octave to smooth over.
-    at_least_px = 2 * max(preprocessing.width_px, preprocessing.height_px)
+    # Where the scale counts from the picture's own pixels, they must all be there.
+    at_least_px = 2 * max(preprocessing.width_px, preprocessing.height_px) if preprocessing.max_scale is None else None
     image = open_picture(picture, max_pixels=max_pixels, at_least_px=at_least_px)
     resized = (
-        _letterboxed(image, preprocessing) if preprocessing.resize == "letterbox" else _fitted(image, preprocessing)
+        _letterboxed(image, preprocessing)
+        if preprocessing.resize == "letterbox"
+        else _drawn(image, (preprocessing.width_px, preprocessing.height_px), preprocessing)
     )
     return to_array(resized)
 
 
-def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    size = (preprocessing.width_px, preprocessing.height_px)
-    return image if image.size == size else image.resize(size, _RESAMPLE[preprocessing.resample])
+def _drawn(image: Image.Image, size: tuple[int, int], preprocessing: Preprocessing) -> Image.Image:
+    resized = image if image.size == size else image.resize(size, _RESAMPLE[preprocessing.resample])
+    return resized if preprocessing.brightness is None else _exposed(resized, preprocessing.brightness)
+
+
+def _exposed(image: Image.Image, brightness: float) -> Image.Image:
+    """Bring the mean grey level to `brightness` by one factor for all channels, as another exposure would."""
+    gain = brightness / max(1.0, mean_grey(image))
+    return image.point([min(255, round(gain * value)) for value in range(256)] * len(image.getbands()))
+
+
+def mean_grey(image: Image.Image) -> float:
+    """Return the mean grey level of a picture, 0 to 255."""
+    return float(ImageStat.Stat(image.convert("L")).mean[0])
 
 
 def letterbox_box(width_px: int, height_px: int, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
     """Return where the picture lies in the network's input: left, top, width, height in pixels."""
     scale = min(preprocessing.width_px / width_px, preprocessing.height_px / height_px)
+    scale = scale if preprocessing.max_scale is None else min(scale, preprocessing.max_scale)
     inner_width = max(1, min(preprocessing.width_px, round(width_px * scale)))
     inner_height = max(1, min(preprocessing.height_px, round(height_px * scale)))
     left = (preprocessing.width_px - inner_width) // 2
@@ -69,7 +84,7 @@ def letterbox_box(width_px: int, height_px: int, preprocessing: Preprocessing) -
 
 def _letterboxed(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     left, top, width, height = letterbox_box(*image.size, preprocessing)
-    inner = image if image.size == (width, height) else image.resize((width, height), _RESAMPLE[preprocessing.resample])
+    inner = _drawn(image, (width, height), preprocessing)
     pad = preprocessing.pad_value if image.mode == "L" else (preprocessing.pad_value,) * 3
     canvas = Image.new(image.mode, (preprocessing.width_px, preprocessing.height_px), pad)
     canvas.paste(inner, (left, top))

@@ -1,6 +1,7 @@
 """Composing the graph of an anomaly detector: backbone, patches, nearest remembered patch, score, map.
 
-B is the batch size, C the channels of a patch, G the cells of the grid along a side, M the patches remembered.
+B is the batch size, C the channels of a patch, G' x G the rows and columns of the grid of cells, M the patches
+remembered.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class PatchGraph:
     """The part of the graph before the memory, at one input size.
 
     Args:
-        backbone: The exported backbone.
+        backbone: The exported backbone, of whatever size: the input need not be square.
         preprocessing: How pictures become its input.
         stride: Pixels of the input along a side of one cell.
     """
@@ -33,25 +34,28 @@ class PatchGraph:
     def __init__(self, backbone: ExportedBackbone, preprocessing: Preprocessing, *, stride: int) -> None:
         self._preprocessing = preprocessing
         self._stride = stride
-        self._side_px = backbone.image_size_px
-        self.side = self._side_px // stride
+        self.grid = [preprocessing.height_px // stride, preprocessing.width_px // stride]
+        self.n_cells = self.grid[0] * self.grid[1]
         self.maps = _maps(backbone)
         # Only what leads to the maps: the deepest layers hold most of the weights.
         names = [name for name, _, _ in self.maps]
         self.source = Extractor(onnx.load(backbone.path)).extract_model([INPUT_NAME], names)
+        shape = self.source.graph.input[0].type.tensor_type.shape
+        shape.dim[2].dim_value, shape.dim[3].dim_value = preprocessing.height_px, preprocessing.width_px
+        del self.source.graph.value_info[:]
         self.channels = sum(channels for _, channels, _ in self.maps)
 
     def add_to(self, graph: Graph) -> tuple[str, str]:
-        """Add patches (B, C, G, G) and which cells show the picture, (B, 1, G, G) of 0 and 1; return their names."""
+        """Add patches (B, C, G', G) and which cells show the picture, (B, 1, G', G), 0 or 1; return their names."""
         layers = [self._on_grid(graph, name, stride) for name, _, stride in self.maps]
         return graph.add("Concat", *layers, axis=1), self._add_inside(graph)
 
     def write(self, path: Path) -> None:
-        """Write a graph from `image` to `patches` (B, 1 + C, G, G), whose first channel says which cells count."""
+        """Write a graph from `image` to `patches` (B, 1 + C, G', G), whose first channel says which cells count."""
         graph = Graph()
         patches, inside = self.add_to(graph)
         graph.add("Concat", inside, patches, name=PATCHES_NAME, axis=1)
-        _save(self.source, graph, [(PATCHES_NAME, [1 + self.channels, self.side, self.side])], path)
+        _save(self.source, graph, [(PATCHES_NAME, [1 + self.channels, *self.grid])], path)
 
     def _on_grid(self, graph: Graph, name: str, stride: int) -> str:
         """Average a map over 3 x 3 cells, so that a shift of a pixel matters little, and bring it to the grid."""
@@ -102,12 +106,12 @@ class PatchGraph:
 
 
 def compose(patch_graph: PatchGraph, memory: PatchMemory, threshold: float, path: Path) -> None:
-    """Write the graph of a detector: `image` to `features` (B, 1), `scores` (B, 2) and `heat` (B, 2, G, G).
+    """Write the graph of a detector: `image` to `features` (B, 1), `scores` (B, 2) and `heat` (B, 2, G', G).
 
     `features` is the raw score s, the mean distance of the 1 % of the cells that are farthest from all that is
     remembered. With the threshold t, `scores` are t / (s + t) and s / (s + t): in the order of s, whatever its size,
-    and 0.5 just at the threshold. `heat` of the second class is d / t - 1 for distances d, so above 0 where a cell by
-    itself is farther than the threshold; that of the first is its negative.
+    and 0.5 just at the threshold. `heat` of the second class is d / t - 1 for distances d, averaged over 3 x 3 cells,
+    so above 0 where a place is farther than the threshold; that of the first is its negative.
 
     Args:
         patch_graph: The part before the memory.
@@ -118,19 +122,20 @@ def compose(patch_graph: PatchGraph, memory: PatchMemory, threshold: float, path
     graph = Graph()
     patches, inside = patch_graph.add_to(graph)
     distances = graph.add("Mul", _add_distances(graph, patches, memory), inside)
-    _add_score(graph, distances, inside, patch_graph.side)
+    _add_score(graph, distances, inside, patch_graph.n_cells)
     t = graph.constant(np.array([[threshold]], dtype=np.float32))
     total = graph.add("Add", "features", t)
     graph.add("Concat", graph.add("Div", t, total), graph.add("Div", "features", total), name="scores", axis=1)
-    scaled = graph.add("Mul", distances, graph.constant(np.array(1.0 / threshold, dtype=np.float32)))
+    scaled = graph.add(
+        "Mul", _smooth(graph, distances, inside), graph.constant(np.array(1.0 / threshold, dtype=np.float32))
+    )
     abnormal = graph.add("Sub", scaled, graph.constant(np.array(1.0, dtype=np.float32)))
     graph.add("Concat", graph.add("Neg", abnormal), abnormal, name="heat", axis=1)
-    side = patch_graph.side
-    _save(patch_graph.source, graph, [("features", [1]), ("scores", [2]), ("heat", [2, side, side])], path)
+    _save(patch_graph.source, graph, [("features", [1]), ("scores", [2]), ("heat", [2, *patch_graph.grid])], path)
 
 
 def _add_distances(graph: Graph, patches: str, memory: PatchMemory) -> str:
-    """Add the distance of each cell to the nearest remembered patch, (B, 1, G, G).
+    """Add the distance of each cell to the nearest remembered patch, (B, 1, G', G).
 
     |x - m|^2 = |x|^2 - 2 x m + |m|^2: for all m at once that is a 1 x 1 convolution.
     """
@@ -146,13 +151,23 @@ def _add_distances(graph: Graph, patches: str, memory: PatchMemory) -> str:
     return graph.add("Sqrt", graph.add("Relu", squared))
 
 
-def _add_score(graph: Graph, distances: str, inside: str, side: int) -> None:
+def _smooth(graph: Graph, distances: str, inside: str) -> str:
+    """Average distances over those of 3 x 3 cells that show the picture; 0 outside of it."""
+    total, n = (
+        graph.add("AveragePool", name, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], count_include_pad=1)
+        for name in (distances, inside)
+    )
+    least = graph.constant(np.array(1.0 / 9.0, dtype=np.float32))
+    return graph.add("Mul", graph.add("Div", total, graph.add("Max", n, least)), inside)
+
+
+def _add_score(graph: Graph, distances: str, inside: str, n_cells: int) -> None:
     """Add `features`: the mean of the largest 1 % among the cells inside, of one at least."""
-    most = max(1, int(np.ceil(TOP_SHARE * side * side)))
-    flat = graph.add("Reshape", distances, graph.constant([-1, side * side]))
+    most = max(1, int(np.ceil(TOP_SHARE * n_cells)))
+    flat = graph.add("Reshape", distances, graph.constant([-1, n_cells]))
     graph.add_top(flat, most, name=f"{PREFIX}largest")
     n_inside = graph.add("Reshape", graph.add("ReduceMean", inside, axes=[2, 3], keepdims=0), graph.constant([-1, 1]))
-    n = graph.add("Ceil", graph.add("Mul", n_inside, graph.constant(np.array(TOP_SHARE * side * side, np.float32))))
+    n = graph.add("Ceil", graph.add("Mul", n_inside, graph.constant(np.array(TOP_SHARE * n_cells, np.float32))))
     n = graph.add("Max", n, graph.constant(np.array(1.0, dtype=np.float32)))
     ranks = graph.constant(np.arange(most, dtype=np.float32)[None])
     counted = graph.add("Mul", f"{PREFIX}largest", _as_float(graph, graph.add("Less", ranks, n)))

@@ -28,7 +28,7 @@ from app.contracts.predictions import ImagePrediction
 from app.contracts.tasks import Split
 from app.inference.bundle import Bundle, read_bundle
 from app.inference.metrics import SplitMetrics, measure
-from app.inference.preprocess import to_pixels
+from app.inference.preprocess import open_picture, to_pixels
 from app.inference.scoring import ScoringModel
 from app.inference.sessions.openvino import CompiledPart, OpenVinoSession, image_part, n_cpus, supported_precision
 from worker.ml import compat
@@ -37,25 +37,24 @@ from worker.ml.data.extraction import OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
 from worker.ml.exporters.anomaly import PATCHES_NAME, STRIDES, PatchGraph, compose
 from worker.ml.heads.patch_memory import PatchMemory, remember
+from worker.ml.training.anomaly_input import DEFAULT_SIDE_PX, plan_input
 from worker.ml.training.anomaly_threshold import RawThreshold, choose_threshold
 from worker.ml.training.bundling import Origin, lineage_of, write_manifest
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 
-DEFAULT_BACKBONE = "efficientnet_lite2"
+DEFAULT_BACKBONE = "efficientnet_lite0"
 HEAD = "patch_memory"
 MIN_GOOD = 2
-DEFAULT_SIDE_PX = 416
-_SIDE_STEP_PX = 32
 # Patches that the memory is chosen from, in float16: about 50 MB, however many images there are.
 MAX_POOL = 150_000
-MAX_REMEMBERED = 8_000
+MAX_REMEMBERED = 5_000
 _FEW = 50  # images below which each is held out once, in five parts; above, one fifth is
 _N_FOLDS = 5
 _MAX_HELD_OUT = 60
 _ENOUGH_DEV = 20
-_N_PARITY = 32
-_SQUARE = 1.2
+_N_PARITY = 24
+_LOOK_PX = 128
 _LIBRARIES = ("numpy", "onnx", "openvino", "pillow")
 
 _Found = TypeVar("_Found")
@@ -128,7 +127,7 @@ class _Training:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         good = [item for item in self.labelled if self._is_good(item) and item.split is Split.TRAIN]
         _check_enough(len(good))
-        graph, part = self._open_patches()
+        graph, part = self._open_patches(good)
         seen = self._see(part, good)
         _check_enough(len(seen))
         memory = self._remember([one.pool for one in seen.values()])
@@ -143,16 +142,16 @@ class _Training:
 
     # Reading
 
-    def _open_patches(self) -> tuple[PatchGraph, CompiledPart]:
+    def _open_patches(self, good: Sequence[DatasetItem]) -> tuple[PatchGraph, CompiledPart]:
         self.reporter.begin("Features", until=0.4, message=f"Preparing {BACKBONES[self.backbone].name}")
         card = BACKBONES[self.backbone]
-        side = self.spec.image_size_px or DEFAULT_SIDE_PX
-        side = -(-side // _SIDE_STEP_PX) * _SIDE_STEP_PX
-        self.preprocessing = Preprocessing(
-            width_px=side, height_px=side, resize=self._resize(), resample=card.resample, mean=card.mean, std=card.std
+        self.preprocessing = plan_input(
+            good, self.spec, card, open_picture=lambda item: open_picture(self.open_image(item), at_least_px=_LOOK_PX)
         )
-        backbone = exported(card, image_size_px=side, cache_dir=self.cache_dir)
-        graph = PatchGraph(backbone, self.preprocessing, stride=min(STRIDES[-1], card.maps[-1].stride))
+        self._log_input()
+        # One export serves inputs of every shape: their sides are multiples of the coarsest stride.
+        backbone = exported(card, image_size_px=DEFAULT_SIDE_PX, cache_dir=self.cache_dir)
+        graph = PatchGraph(backbone, self.preprocessing, stride=min(STRIDES[0], card.maps[-1].stride))
         path = self.work_dir / "patches.onnx"
         graph.write(path)
         return graph, self._part(path, PATCHES_NAME)
@@ -160,13 +159,19 @@ class _Training:
     def _part(self, path: Path, output: str) -> CompiledPart:
         return image_part(path, output, self.preprocessing, precision=self.precision, n_streams=n_cpus())
 
-    def _resize(self) -> str:
-        """Keep the shape of parts whose pictures differ in it; stretched, no two of them would look alike."""
-        if self.spec.resize != "auto":
-            return self.spec.resize
-        ratios = [item.width_px / max(1, item.height_px) for item in self.labelled]
-        low, high = np.percentile(ratios, [5, 95])
-        return "letterbox" if high > _SQUARE * low else "stretch"
+    def _log_input(self) -> None:
+        size = f"{self.preprocessing.width_px} x {self.preprocessing.height_px} pixels"
+        scale = self.preprocessing.max_scale
+        self.reporter.log(
+            f"Pictures have many shapes: all are drawn at {scale:.2f} of their size, on {size}."
+            if scale
+            else f"Pictures are drawn on {size}."
+        )
+        if self.preprocessing.brightness:
+            self.reporter.log(
+                "Exposure differs between the good images: every picture is brought to a mean grey level of "
+                f"{self.preprocessing.brightness:.0f}."
+            )
 
     def _see(self, part: CompiledPart, items: Sequence[DatasetItem]) -> dict[int, _Seen]:
         """Return patches of the good images, by image id."""
