@@ -46,6 +46,7 @@ from worker.ml.training.detection import boxed_shapes
 
 SIDE_PX, SQUARE_PX, _STEP_PX = 64, 16, 8
 BRIGHT, DARK = 0, 1
+_SHARPNESS = 12.0
 # What is seen on an image and what a person drew there: (class, column, row) in windows, and the class as drawn.
 _SEEN = {
     "right": ([(BRIGHT, 0, 0), (DARK, 4, 4)], [BRIGHT, DARK]),
@@ -88,6 +89,17 @@ def pictured(kind: str, seed: int) -> Pictured:
 def _box(column: int, row: int) -> Box:
     left, top = column * _STEP_PX, row * _STEP_PX
     return Box(xmin=left, ymin=top, xmax=left + SQUARE_PX, ymax=top + SQUARE_PX)
+
+
+def voc(seen: Pictured) -> bytes:
+    """Return what is drawn on a picture as Pascal VOC XML."""
+    objects = "".join(
+        f"<object><name>{('bright', 'dark')[label]}</name><bndbox><xmin>{box.xmin}</xmin><ymin>{box.ymin}</ymin>"
+        f"<xmax>{box.xmax}</xmax><ymax>{box.ymax}</ymax></bndbox></object>"
+        for label, box in seen.drawn
+    )
+    size = f"<size><width>{SIDE_PX}</width><height>{SIDE_PX}</height><depth>3</depth></size>"
+    return f"<annotation>{size}{objects}</annotation>".encode()
 
 
 def make_project(actor: Actor, *, n_each: int = 3) -> Project:
@@ -134,15 +146,18 @@ def _image(
 
 
 def publish_detector(
-    project: Project, actor: Actor, folder: Path, *, name: str | None = None, sharpness: float = 12.0
+    project: Project, actor: Actor, folder: Path, *, name: str | None = None, limit: float = 0.35
 ) -> ModelVersion:
-    """Publish a detector with what it finds on every image of the project, matched with what is drawn."""
+    """Publish a detector with what it finds on every image of the project, matched with what is drawn.
+
+    `limit` is how far from grey, in [0, 2], a window must be to be found; squares are 0.55.
+    """
     with new_session() as session:
         images = list(session.scalars(select(Image).where(Image.project_id == project.id).order_by(Image.id)))
         rows = list(session.scalars(select(Category).where(Category.project_id == project.id).order_by(Category.index)))
     categories = tuple(CategoryRef(id=row.id, name=row.name, color=row.color) for row in rows)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL_NAME).write_bytes(_graph(sharpness).SerializeToString())
+    (folder / MODEL_NAME).write_bytes(_graph(limit).SerializeToString())
     manifest = _manifest(categories, folder / MODEL_NAME)
     finder = Finder(Bundle(folder, manifest))
     found = [finder.find(blobs().read(image.blob_key)) for image in images]
@@ -226,14 +241,14 @@ def _manifest(categories: tuple[CategoryRef, ...], model: Path) -> BundleManifes
     )
 
 
-def _graph(sharpness: float) -> onnx.ModelProto:
+def _graph(limit: float) -> onnx.ModelProto:
     side = (SIDE_PX - SQUARE_PX) // _STEP_PX + 1
     places = [(column * _STEP_PX, row * _STEP_PX) for row in range(side) for column in range(side)]
     boxes = np.array([[(x, y, x + SQUARE_PX, y + SQUARE_PX) for x, y in places]], dtype=np.float32)
     constants = {
         "grid": boxes,
-        "signs": np.array([sharpness, -sharpness], dtype=np.float32).reshape(1, 2, 1) / 3,
-        "bias": np.array([-sharpness * 0.35], dtype=np.float32),
+        "signs": np.array([_SHARPNESS, -_SHARPNESS], dtype=np.float32).reshape(1, 2, 1) / 3,
+        "bias": np.array([-_SHARPNESS * limit], dtype=np.float32),
         "middle": np.array([110 / 127.5 - 1], dtype=np.float32),
         "channels": np.array([1], dtype=np.int64),
         "points": np.array([0, 1, -1], dtype=np.int64),

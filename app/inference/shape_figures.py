@@ -108,7 +108,7 @@ class ShapeFigures:
 def figures_at(shapes: FoundShapes, threshold: float) -> ShapeFigures:
     """Return all counts and figures of N images, one or more, at a threshold in [0, 1]."""
     shown = shown_at(shapes, threshold)
-    counts = _by_image(shapes, shown)  # (N, K, 4): right, extra, found, missed
+    counts = counts_by_image(shapes, threshold)
     is_ng, has_drawn = counts[:, :, :2].sum(axis=(1, 2)) > 0, counts[:, :, 2:].sum(axis=(1, 2)) > 0
     weights = shapes.weights()
     samples = (weights @ counts.reshape(shapes.n_images, -1)).reshape(len(weights), shapes.n_classes, 4)
@@ -132,7 +132,9 @@ def wrong_images(shapes: FoundShapes, threshold: float) -> Bools:
     return out
 
 
-def _by_image(shapes: FoundShapes, shown: Shown) -> Ints:
+def counts_by_image(shapes: FoundShapes, threshold: float) -> Ints:
+    """Return (N, K, 4): finds that are right and that are extra, drawn shapes that are found and that are missed."""
+    shown = shown_at(shapes, threshold)
     is_right = shown.finds & (shapes.find_own >= 0)
     parts = (
         (shapes.find_image, shapes.find_class, is_right),

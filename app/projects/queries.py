@@ -4,7 +4,9 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Actor
+from app.contracts.tasks import TaskType
 from app.db.tables import Image, ModelVersion, Project
+from app.inference.headline import HEADLINES, headline_of
 from app.projects.schemas import ProjectCard
 from app.projects.service import visible_projects
 
@@ -45,7 +47,7 @@ def list_cards(session: Session, *, actor: Actor) -> list[ProjectCard]:
             is_invite_only=project.is_invite_only,
             n_images=n_images or 0,
             n_labelled=n_labelled or 0,
-            score=_headline(metrics),
+            score=_headline(TaskType(project.task), metrics),
             updated_at=project.updated_at,
             image_ids=tuple(thumbs.get(project.id, ())),
         )
@@ -66,10 +68,9 @@ def _newest_images(session: Session, project_ids: list[int]) -> dict[int, list[i
     return found
 
 
-def _headline(metrics: dict | None) -> dict | None:
-    """Return the F1 of the newest model on its most honest split that has one, as value, low, high and split."""
+def _headline(task: TaskType, metrics: dict | None) -> dict | None:
+    """Return the figure of the newest model on its most honest split that has one, with its name and split."""
     for split in ("test", "dev", "train"):
-        f1 = ((metrics or {}).get(split) or {}).get("f1")
-        if isinstance(f1, dict) and f1.get("value") is not None:
-            return {**f1, "split": split}
+        if figure := headline_of(task, metrics, split):
+            return {**figure, "split": split, "name": HEADLINES[task][0]}
     return None

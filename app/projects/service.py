@@ -16,7 +16,7 @@ from app.db.tables import Annotation, Category, Image, MetadataField, Project, P
 from app.db.visibility import WITH_DELETED
 from app.projects.palette import is_good_name, next_color
 
-SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION, TaskType.ANOMALY})
+SUPPORTED_TASKS = frozenset({TaskType.CLASSIFICATION, TaskType.ANOMALY, TaskType.DETECTION, TaskType.SEGMENTATION})
 NORMAL, ABNORMAL = "Normal", "Abnormal"  # the names of the wire contract
 METADATA_TYPES = frozenset({"text", "number", "boolean"})
 _COLOR = re.compile(r"#[0-9a-f]{6}")

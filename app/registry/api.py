@@ -1,36 +1,29 @@
 """REST: models, their figures and what they say of each image."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.accounts.permissions import Action, Actor
 from app.contracts.bundle import BundleManifest
+from app.contracts.predictions import PredictedShape
 from app.db.tables import ModelVersion, Prediction
 from app.images.schemas import Data, PageOf
-from app.inference.bootstrap import Estimate
-from app.inference.decision import answers_of, good_index_of
-from app.inference.metrics import Figures, figures_of, grid_of
 from app.projects import service as project_service
 from app.registry import queries
 from app.registry import service as registry_service
-from app.registry.arrays import arrays_of
 from app.registry.pages import zip_response
 from app.registry.schemas import (
-    SPLITS,
-    ClassPerformance,
-    ConfusionCount,
     DownloadIn,
     DownloadOut,
+    FoundOut,
     ModelOut,
-    NamedPerformance,
     PredictionOut,
     SplitConfusion,
     SplitMetrics,
 )
+from app.registry.wire_figures import FIGURES
 from app.settings import get_settings
 from app.web.deps import SessionDep, api_actor
 from app.web.openapi import PROBLEMS
@@ -107,8 +100,8 @@ def list_predictions(
     """List what a model says of each image of its project, at its default threshold."""
     _, model = registry_service.get_for(session, actor=actor, project_id=project_id, model_id=model_id)
     page = queries.list_predictions(session, model_id, split=split, cursor=cursor, limit=limit)
-    ids = [str(category.id) for category in registry_service.manifest_of(model).categories]
-    return PageOf(data=[_prediction_out(row, ids) for row in page.items], next_cursor=page.next_cursor)
+    manifest = registry_service.manifest_of(model)
+    return PageOf(data=[_prediction_out(row, manifest) for row in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/train/{training_id}/results/metrics", name="v1.train.metrics")
@@ -118,78 +111,17 @@ def training_metrics(
     """Return performance (F1), recall and precision of each split and class, at the model's threshold."""
     model = registry_service.get_for_job(session, actor=actor, project_id=project_id, job_id=training_id)
     manifest = registry_service.manifest_of(model)
-    return Data(data=[_split_metrics(split, figures, manifest) for split, figures in _splits(session, model, manifest)])
+    return Data(data=FIGURES[manifest.task].metrics(session, model, manifest))
 
 
 @router.get("/train/{training_id}/results/confusion-matrix", name="v1.train.confusion")
 def training_confusion(
     actor: Viewer, session: SessionDep, project_id: int, training_id: UUID
 ) -> Data[list[SplitConfusion]]:
-    """Return how many images of each class got which answer, by split, at the model's threshold."""
+    """Return how many images, or shapes, of each class got which answer, by split, at the model's threshold."""
     model = registry_service.get_for_job(session, actor=actor, project_id=project_id, job_id=training_id)
     manifest = registry_service.manifest_of(model)
-    return Data(data=[_confusion(split, figures, manifest) for split, figures in _splits(session, model, manifest)])
-
-
-def _splits(session: SessionDep, model: ModelVersion, manifest: BundleManifest) -> Iterator[tuple[str, Figures]]:
-    arrays = arrays_of(session, model, manifest)
-    for split in reversed(SPLITS):
-        part = arrays.of(split)
-        if len(part):
-            answers = answers_of(part.scores, manifest, model.threshold)
-            yield split, figures_of(grid_of(part.truth, answers, len(manifest.categories)), good_index_of(manifest))
-
-
-def _split_metrics(split: str, figures: Figures, manifest: BundleManifest) -> SplitMetrics:
-    def value(estimate: Estimate) -> float | None:
-        return estimate.value
-
-    return SplitMetrics(
-        name=split,
-        classes=[
-            ClassPerformance(
-                id=category.id, performance=value(one.f1), recall=value(one.recall), precision=value(one.precision)
-            )
-            for category, one in zip(manifest.categories, figures.classes, strict=True)
-        ],
-        metrics=[
-            NamedPerformance(
-                name="F1",
-                performance=value(figures.f1),
-                recall=value(figures.recall),
-                precision=value(figures.precision),
-            )
-        ],
-    )
-
-
-def _confusion(split: str, figures: Figures, manifest: BundleManifest) -> SplitConfusion:
-    """Sort the counts of a grid. Without a good class there is no negative side: every error is a misclassification."""
-    good, ids = good_index_of(manifest), [category.id for category in manifest.categories]
-    found = SplitConfusion(
-        name=split,
-        correct_predictions=[],
-        false_negative_predictions=[],
-        false_positive_predictions=[],
-        misclassifications=[],
-    )
-    for truth, predicted in np.argwhere(figures.grid[:, :-1]).tolist():
-        if truth == predicted:
-            target = found.correct_predictions
-        elif predicted == good:
-            target = found.false_negative_predictions
-        elif truth == good:
-            target = found.false_positive_predictions
-        else:
-            target = found.misclassifications
-        target.append(
-            ConfusionCount(
-                count=int(figures.grid[truth, predicted]),
-                ground_truth_class_id=ids[truth],
-                predicted_class_id=ids[predicted],
-            )
-        )
-    return found
+    return Data(data=FIGURES[manifest.task].confusion(session, model, manifest))
 
 
 def _model_out(model: ModelVersion) -> ModelOut:
@@ -206,7 +138,9 @@ def _model_out(model: ModelVersion) -> ModelOut:
     )
 
 
-def _prediction_out(row: Prediction, category_ids: list[str]) -> PredictionOut:
+def _prediction_out(row: Prediction, manifest: BundleManifest) -> PredictionOut:
+    ids = [category.id for category in manifest.categories]
+    names = ["OK", "NG"] if manifest.task.has_shapes else [str(one) for one in ids]
     return PredictionOut(
         image_id=row.image_id,
         split=row.split,
@@ -215,5 +149,17 @@ def _prediction_out(row: Prediction, category_ids: list[str]) -> PredictionOut:
         score=row.score,
         ng_score=row.ng_score,
         is_wrong=row.is_wrong,
-        scores=dict(zip(category_ids, row.scores, strict=True)),
+        scores=dict(zip(names, row.scores, strict=True)),
+        shapes=None if row.shapes is None else [_found_out(one, ids, row.split) for one in row.shapes],
+    )
+
+
+def _found_out(stored: dict[str, Any], ids: list[int], split: str | None) -> FoundOut:
+    shape = PredictedShape.model_validate(stored)
+    return FoundOut(
+        class_id=ids[shape.category_index],
+        score=shape.score,
+        box=shape.box,
+        mask=shape.mask,
+        is_right=None if split is None else stored.get("own") is not None,
     )

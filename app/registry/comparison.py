@@ -1,6 +1,8 @@
 """Two models on the same images."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,32 +46,21 @@ class Compared:
         return "A is better" if self.gap.high < 0 else "no difference shown"
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What two models say of the images that are in the same split of both.
+class Agreement(ABC):
+    """The images that two models share, by who is right on them."""
 
-    `n_relabelled` of them got another class between the two datasets and are left out, as are the `n_leaked` that one
-    model holds out and the other was fitted on.
-    """
-
-    split: str
-    marks: tuple[ClassMark, ...]
     image_ids: Ints
-    truth: Ints
-    first: Answers
-    second: Answers
-    rows: tuple[Compared, ...]
-    n_first: int
-    n_second: int
-    n_leaked: int
-    n_relabelled: int
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @abstractmethod
+    def rights(self) -> tuple[Bools, Bools]:
+        """Return where the first model is right, and the second."""
+
     def cell(self, name: str) -> Bools:
-        """Return which images are in a cell of the agreement table; an unsure answer is not right."""
-        a, b = _is_right(self.first, self.truth), _is_right(self.second, self.truth)
+        """Return which images are in a cell of the agreement table."""
+        a, b = self.rights()
         return {"both_right": a & b, "only_a": a & ~b, "only_b": ~a & b, "both_wrong": ~a & ~b}[name]
 
     @property
@@ -88,12 +79,36 @@ class Comparison:
         return page.tolist(), encode_cursor(int(self.image_ids[page[-1]])) if len(rows) > limit else None
 
 
+@dataclass(frozen=True, eq=False)
+class Comparison(Agreement):
+    """What two models say of the images that are in the same split of both.
+
+    `n_relabelled` of them got another class between the two datasets and are left out, as are the `n_leaked` that one
+    model holds out and the other was fitted on. An unsure answer is not right.
+    """
+
+    split: str
+    marks: tuple[ClassMark, ...]
+    image_ids: Ints
+    truth: Ints
+    first: Answers
+    second: Answers
+    rows: tuple[Compared, ...]
+    n_first: int
+    n_second: int
+    n_leaked: int
+    n_relabelled: int
+
+    def rights(self) -> tuple[Bools, Bools]:
+        return _is_right(self.first, self.truth), _is_right(self.second, self.truth)
+
+
 def compare(
     first: tuple[BundleManifest, ModelArrays, float], second: tuple[BundleManifest, ModelArrays, float], split: str
 ) -> Comparison:
     """Return two models side by side; each is (manifest, predictions, threshold)."""
     (manifest_a, arrays_a, threshold_a), (manifest_b, arrays_b, threshold_b) = first, second
-    marks = _union(manifest_a, manifest_b)
+    marks = union_of(manifest_a, manifest_b)
     part_a, part_b = arrays_a.of(split), arrays_b.of(split)
     _, rows_a, rows_b = np.intersect1d(part_a.image_ids, part_b.image_ids, assume_unique=True, return_indices=True)
     truth_a, truth_b = (
@@ -116,7 +131,7 @@ def compare(
         rows=_compared(truth, (answers_a, scores_a), (answers_b, scores_b), len(marks), good) if len(truth) else (),
         n_first=len(part_a),
         n_second=len(part_b),
-        n_leaked=_n_leaked(part_a, arrays_b, part_b, arrays_a) if split != "train" else 0,
+        n_leaked=n_leaked(part_a, arrays_b, part_b, arrays_a) if split != "train" else 0,
         n_relabelled=int((~same).sum()),
     )
 
@@ -156,7 +171,7 @@ def _cell_codes(truth: Ints, answers: Answers, n_classes: int) -> Ints:
     return truth * (n_classes + 1) + np.where(answers.is_unsure, n_classes, answers.predicted)
 
 
-def _union(first: BundleManifest, second: BundleManifest) -> tuple[ClassMark, ...]:
+def union_of(first: BundleManifest, second: BundleManifest) -> tuple[ClassMark, ...]:
     """Return the classes of both, the second's newer names and colours first."""
     found = {item.id: item for item in first.categories} | {item.id: item for item in second.categories}
     return tuple(ClassMark(item.id, item.name, item.color, item.is_good) for item in found.values())
@@ -197,9 +212,23 @@ def _common_good(first: BundleManifest, second: BundleManifest, marks: tuple[Cla
     return next(index for index, mark in enumerate(marks) if mark.id == good_id)
 
 
-def _n_leaked(part_a: SplitArrays, arrays_b: ModelArrays, part_b: SplitArrays, arrays_a: ModelArrays) -> int:
-    seen_by_b = np.isin(part_a.image_ids, arrays_b.of("train").image_ids).sum()
-    seen_by_a = np.isin(part_b.image_ids, arrays_a.of("train").image_ids).sum()
+class HasImages(Protocol):
+    """A split of a model's predictions, of whatever task."""
+
+    @property
+    def image_ids(self) -> Ints: ...
+
+
+class HasSplits(Protocol):
+    """All predictions of a model, of whatever task."""
+
+    def of(self, split: str) -> HasImages: ...
+
+
+def n_leaked(part_a: HasImages, all_b: HasSplits, part_b: HasImages, all_a: HasSplits) -> int:
+    """Return how many images of a split of one model were in the train split of the other."""
+    seen_by_b = np.isin(part_a.image_ids, all_b.of("train").image_ids).sum()
+    seen_by_a = np.isin(part_b.image_ids, all_a.of("train").image_ids).sum()
     return int(seen_by_a + seen_by_b)
 
 

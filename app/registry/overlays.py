@@ -65,11 +65,11 @@ def overlay_of(
         value = AnnotationValue.model_validate(one)
         if value.shape is not None and (category := by_id.get(value.category_id)) is not None:
             state = "right" if place in right else "missed"
-            out.append(_outline(category.name, category.color, value.shape, None, state))
+            out.append(outline(category.name, category.color, value.shape, None, state))
     for one in shown:
         category, shape = manifest.categories[one["category_index"]], PredictedShape.model_validate(one)
         state = _state(one) if is_labelled else ""
-        out.append(_outline(category.name, category.color, shape.mask or shape.box, shape.score, state))
+        out.append(outline(category.name, category.color, shape.mask or shape.box, shape.score, state))
     return tuple(out)
 
 
@@ -88,7 +88,8 @@ def note_of(overlay: Sequence[OverlayShape]) -> str:
     return ", ".join(wrong) or (f"{n_found} found" if n_found else "nothing found")
 
 
-def _outline(name: str, color: str, shape: Shape, score: float | None, state: str) -> OverlayShape:
+def outline(name: str, color: str, shape: Shape, score: float | None, state: str = "") -> OverlayShape:
+    """Return one shape; `score` is None for what a person drew."""
     bounds = shape.bounds
     return OverlayShape(name, color, svg_path(shape), bounds.xmin, bounds.ymin, score, state)
 

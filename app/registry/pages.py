@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from app.accounts.permissions import Action, Actor
 from app.contracts.bundle import BundleManifest
+from app.contracts.tasks import TaskType
 from app.core.errors import AppError, NotFound
 from app.db.session import new_session
 from app.db.tables import Project
@@ -84,7 +85,8 @@ def compare(
         return render(
             request, "pages/registry/choose.html", choices=choices, is_same=a is not None and a == b, **context
         )
-    view = screens.comparison_view(session, project_id=project_id, rows=rows, split=split, cell=cell, cursor=cursor)
+    kind = SCREENS[TaskType(project.task)]
+    view = kind.comparison(session, project_id, rows, split=split, cell=cell, cursor=cursor)
     if wants_partial(request) and cursor is not None:
         return render(request, "partials/registry/_pairs.html", view=view, **context)
     return render(request, "pages/registry/compare.html", view=view, **context)

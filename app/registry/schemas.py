@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.contracts.shapes import Box, Mask
 from app.images.schemas import Wire
 from app.registry.overlays import OverlayShape
 
@@ -177,7 +178,10 @@ class ConfusionCount(Wire):
 
 
 class SplitConfusion(Wire):
-    """Counts of one split. A false negative is a defect called good, a false positive the reverse."""
+    """Counts of one split. A false negative is a defect called good, a false positive the reverse.
+
+    Where the model finds shapes, shapes are counted, and class 0 is nothing: missed, or found where nothing is drawn.
+    """
 
     name: str
     correct_predictions: list[ConfusionCount]
@@ -186,14 +190,31 @@ class SplitConfusion(Wire):
     misclassifications: list[ConfusionCount]
 
 
+class FoundOut(Wire):
+    """One find, in pixels of the original."""
+
+    class_id: int
+    score: float
+    box: Box
+    mask: Mask | None = None
+    is_right: bool | None = Field(description="It was matched with a drawn shape of its class; None unlabelled")
+
+
 class PredictionOut(Wire):
     """What a model says of one image at its default threshold."""
 
     image_id: int
     split: str | None
-    ground_truth_class_id: int | None
-    predicted_class_id: int
+    ground_truth_class_id: int | None = Field(description="None unlabelled, or where shapes carry the classes")
+    predicted_class_id: int | None = Field(
+        description="Where the model finds shapes, of the best one; None: nothing found"
+    )
     score: float
     ng_score: float | None
-    is_wrong: bool | None
-    scores: dict[str, float] = Field(description="Calibrated score of each class by its id")
+    is_wrong: bool | None = Field(description="Where the model finds shapes: one is missed or too many")
+    scores: dict[str, float] = Field(
+        description="Calibrated score of each class by its id; of `OK` and `NG` where the model finds shapes"
+    )
+    shapes: list[FoundOut] | None = Field(
+        default=None, description="All that was found, also below the threshold; None where the task has no shapes"
+    )

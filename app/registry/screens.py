@@ -1,7 +1,8 @@
 """View models of the Models screens, made from rows and arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -10,39 +11,44 @@ from sqlalchemy.orm import Session
 from app.catalog.backbones import BACKBONES
 from app.catalog.symmetries import SYMMETRIES
 from app.contracts.bundle import BundleManifest
+from app.contracts.tasks import TaskType
 from app.db.tables import ModelVersion
 from app.inference.decision import Answers, answers_of, good_index_of, ng_scores
+from app.inference.headline import HEADLINES, headline_of
 from app.registry import queries
 from app.registry.arrays import SplitArrays, arrays_of
 from app.registry.comparison import CELLS, Comparison, compare
 from app.registry.galleries import Pile, page_rows
 from app.registry.heat import explained_class
+from app.registry.overlays import OverlayShape
 from app.registry.queries import ImageFacts, ModelRow
 from app.registry.report import marks_of
 from app.registry.schemas import SPLITS, ClassMark, Evidence, GalleryPage, ModelCard, ModelHead, ScoreCell
+from app.registry.shape_comparison import ShapeComparison
 
 GALLERY_SIZE = 48
 
 
 def card_of(row: ModelRow) -> ModelCard:
-    lineage = row.model.manifest.get("lineage") or {}
+    manifest = row.model.manifest
+    task = TaskType(manifest["task"])
     return ModelCard(
         id=row.model.id,
         name=row.model.name,
-        score_name="F1",
-        scores=tuple(_cell(row.model, split) for split in SPLITS),
+        score_name=HEADLINES[task][0],
+        scores=tuple(_cell(row.model, task, split) for split in SPLITS),
         dataset_number=row.head.dataset_number,
         n_images=row.head.dataset_n_images,
-        backbone=backbone_name(str(lineage.get("backbone", ""))),
+        backbone=backbone_name(str((manifest.get("lineage") or {}).get("backbone", ""))),
         created_at=row.head.created_at,
         created_by=row.head.created_by,
         deployments=tuple(name for _, name in row.head.deployments),
     )
 
 
-def _cell(model: ModelVersion, split: str) -> ScoreCell:
-    f1 = ((model.metrics or {}).get(split) or {}).get("f1") or {}
-    return ScoreCell(split, f1.get("value"), f1.get("low"), f1.get("high"))
+def _cell(model: ModelVersion, task: TaskType, split: str) -> ScoreCell:
+    figure = headline_of(task, model.metrics, split) or {}
+    return ScoreCell(split, figure.get("value"), figure.get("low"), figure.get("high"))
 
 
 def backbone_name(backbone_id: str) -> str:
@@ -129,9 +135,10 @@ def lineage_facts(row: ModelRow, manifest: BundleManifest) -> list[tuple[str, st
         ("Head", line.head.replace("_", " ").capitalize()),
         ("Symmetry", symmetry_name(line.symmetry)),
         ("Input", f"{size.width_px} × {size.height_px} px, {size.resize}, {size.resample}"),
+        ("Windows", _windows(manifest)),
         ("Precision", manifest.precision),
         ("Seed", str(line.seed)),
-        ("Temperature", f"{manifest.temperature:.3f}"),
+        ("Temperature", "" if manifest.task.has_shapes else f"{manifest.temperature:.3f}"),
         ("Code", line.code_version),
         ("Libraries", libraries),
         ("Made by", row.head.created_by or line.created_by or ""),
@@ -140,17 +147,34 @@ def lineage_facts(row: ModelRow, manifest: BundleManifest) -> list[tuple[str, st
     return [(name, value) for name, value in pairs if value]
 
 
+def _windows(manifest: BundleManifest) -> str:
+    tiling = manifest.tiling
+    return f"{tiling.side_px} px of the image, sharing {tiling.overlap_px} px" if tiling else ""
+
+
 def in_order(rows: dict[UUID, ModelRow], ids: Sequence[UUID]) -> list[ModelRow]:
     return [rows[model_id] for model_id in ids if model_id in rows]
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a model says of an image of a comparison: a class with its score, or shapes and a note."""
+
+    is_wrong: bool
+    mark: ClassMark | None = None
+    score: float = 0.0
+    is_unsure: bool = False
+    note: str = ""
+    overlay: tuple[OverlayShape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """One image and what two models say of it."""
+    """One image and what two models say of it; `category` is None where images carry shapes."""
 
     fact: ImageFacts
-    category: ClassMark
-    answers: tuple[tuple[ClassMark, float, bool], tuple[ClassMark, float, bool]]
+    category: ClassMark | None
+    answers: tuple[Said, Said]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,31 +184,40 @@ class ComparisonView:
     heads: tuple[ModelHead, ModelHead]
     thresholds: tuple[float, float]
     has_heat: tuple[bool, bool]
-    result: Comparison
+    result: Comparison | ShapeComparison
     n_by_split: dict[str, int]
     cell: str
     pairs: list[Pair]
     next_cursor: str | None
 
 
+Pairing = Callable[[Any, Sequence[int]], list[Pair]]
+"""Called with a comparison and row numbers of it; returns those images with both answers."""
+
+
 def comparison_view(
-    session: Session,
-    *,
-    project_id: int,
     rows: Sequence[ModelRow],
+    arrays: Sequence[Any],
+    compare_split: Callable[[str], Any],
+    pairs_of: Pairing,
+    *,
     split: str | None,
     cell: str | None,
     cursor: str | None,
 ) -> ComparisonView:
-    """Return two models side by side, each at its own threshold. Raises `Invalid` for a cursor that is none of ours."""
-    manifests = [BundleManifest.model_validate(row.model.manifest) for row in rows]
-    arrays = [arrays_of(session, row.model, manifest) for row, manifest in zip(rows, manifests, strict=True)]
+    """Return two models side by side, each at its own threshold. Raises `Invalid` for a cursor that is none of ours.
+
+    Args:
+        rows: The two models.
+        arrays: All predictions of each.
+        compare_split: Compares them on a split.
+        pairs_of: Reads the images of a page.
+        split: None opens the first of test, dev and train that both share.
+        cell: None opens the first that is worth looking at.
+        cursor: Of the page of images.
+    """
     common = {name: int(np.isin(arrays[0].of(name).image_ids, arrays[1].of(name).image_ids).sum()) for name in SPLITS}
-    split = split or next((name for name in SPLITS if common[name]), SPLITS[0])
-    first, second = (
-        (manifest, array, row.model.threshold) for manifest, array, row in zip(manifests, arrays, rows, strict=True)
-    )
-    result = compare(first, second, split)
+    result = compare_split(split or next((name for name in SPLITS if common[name]), SPLITS[0]))
     counts = result.counts
     cell = (
         cell
@@ -195,12 +228,42 @@ def comparison_view(
     return ComparisonView(
         heads=(rows[0].head, rows[1].head),
         thresholds=(rows[0].model.threshold, rows[1].model.threshold),
-        has_heat=(manifests[0].heat_name is not None, manifests[1].heat_name is not None),
+        has_heat=(_has_heat(rows[0]), _has_heat(rows[1])),
         result=result,
         n_by_split=common,
         cell=cell,
-        pairs=_pairs(session, project_id, result, picked),
+        pairs=pairs_of(result, picked),
         next_cursor=next_cursor,
+    )
+
+
+def _has_heat(row: ModelRow) -> bool:
+    return row.model.manifest.get("heat_name") is not None
+
+
+def class_comparison(
+    session: Session,
+    project_id: int,
+    rows: Sequence[ModelRow],
+    *,
+    split: str | None,
+    cell: str | None,
+    cursor: str | None,
+) -> ComparisonView:
+    """Return the comparison of two models that answer for an image as a whole."""
+    manifests = [BundleManifest.model_validate(row.model.manifest) for row in rows]
+    arrays = [arrays_of(session, row.model, manifest) for row, manifest in zip(rows, manifests, strict=True)]
+    first, second = (
+        (manifest, array, row.model.threshold) for manifest, array, row in zip(manifests, arrays, rows, strict=True)
+    )
+    return comparison_view(
+        rows,
+        arrays,
+        lambda name: compare(first, second, name),
+        lambda result, picked: _pairs(session, project_id, result, picked),
+        split=split,
+        cell=cell,
+        cursor=cursor,
     )
 
 
@@ -208,8 +271,10 @@ def _pairs(session: Session, project_id: int, result: Comparison, rows: Sequence
     ids = result.image_ids[list(rows)].tolist()
     facts = queries.images_by_id(session, project_id, ids)
 
-    def said(answers: Answers, row: int) -> tuple[ClassMark, float, bool]:
-        return result.marks[int(answers.predicted[row])], float(answers.score[row]), bool(answers.is_unsure[row])
+    def said(answers: Answers, row: int) -> Said:
+        mark, is_unsure = result.marks[int(answers.predicted[row])], bool(answers.is_unsure[row])
+        is_wrong = is_unsure or mark.id != result.marks[int(result.truth[row])].id
+        return Said(is_wrong, mark, float(answers.score[row]), is_unsure)
 
     return [
         Pair(facts[image_id], result.marks[int(result.truth[row])], (said(result.first, row), said(result.second, row)))

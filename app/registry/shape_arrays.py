@@ -1,10 +1,12 @@
 """What a model that finds shapes said of every image, as arrays: read once, kept for the next drag of the slider."""
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -23,10 +25,14 @@ Row = tuple[int, str | None, Sequence[Mapping[str, Any]] | None, Sequence[Mappin
 
 @dataclass(frozen=True, eq=False)
 class ShapeSplit:
-    """One split of a model's predictions: N images in the order of their ids, and their shapes."""
+    """One split of a model's predictions: N images in the order of their ids, and their shapes.
+
+    `drawn_keys` (N,) differ where something else was drawn.
+    """
 
     image_ids: Ints
     shapes: FoundShapes
+    drawn_keys: Ints
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -93,7 +99,12 @@ def _split(rows: Sequence[Row], place: Mapping[int, int], n_classes: int) -> Sha
     return ShapeSplit(
         np.array([row[0] for row in rows], dtype=np.int64),
         FoundShapes(len(rows), n_classes, marks[:, 0], marks[:, 1], found_on, label, columns[:, 2], own, other),
+        np.array([_key(row[3] or ()) for row in rows], dtype=np.int64),
     )
+
+
+def _key(drawn: Sequence[Mapping[str, Any]]) -> int:
+    return zlib.crc32(orjson.dumps(list(drawn), option=orjson.OPT_SORT_KEYS))
 
 
 def _place(within: int | None, first: int) -> int:

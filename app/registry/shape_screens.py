@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -12,9 +11,11 @@ from app.registry import queries
 from app.registry.galleries import Pile, page_rows
 from app.registry.overlays import OverlayShape, note_of, overlay_of
 from app.registry.queries import ImageFacts, ModelRow
-from app.registry.schemas import SPLITS, UNLABELLED, ClassMark, Evidence, GalleryPage, GalleryView
+from app.registry.schemas import SPLITS, UNLABELLED, Evidence, GalleryPage, GalleryView
+from app.registry.screens import ComparisonView, Pair, Said, comparison_view
 from app.registry.shape_arrays import ShapeSplit, shapes_of
-from app.registry.shape_report import KINDS, ShapeReport, default_split, kinds_for, marks_of, pile_of, report_of
+from app.registry.shape_comparison import ShapeComparison, compare
+from app.registry.shape_report import KINDS, ShapeReport, default_split, kinds_for, pile_of, report_of
 
 GALLERY_SIZE = 48
 
@@ -139,15 +140,40 @@ def find_image_view(
     return ShapesView(item, said.split, any(not one.is_drawn for one in item.overlay), below)
 
 
-def classes_of(manifests: Sequence[BundleManifest]) -> tuple[ClassMark, ...]:
-    """Return the classes of several models, the last one's names and colours first."""
-    found = {mark.id: mark for manifest in manifests for mark in marks_of(manifest)}
-    return tuple(found.values())
+def comparison(
+    session: Session,
+    project_id: int,
+    rows: Sequence[ModelRow],
+    *,
+    split: str | None,
+    cell: str | None,
+    cursor: str | None,
+) -> ComparisonView:
+    """Return the comparison of two models that find shapes."""
+    manifests = [BundleManifest.model_validate(row.model.manifest) for row in rows]
+    arrays = [shapes_of(session, row.model, manifest) for row, manifest in zip(rows, manifests, strict=True)]
+    first, second = (
+        (manifest, array, row.model.threshold) for manifest, array, row in zip(manifests, arrays, rows, strict=True)
+    )
+
+    def pairs_of(result: ShapeComparison, picked: Sequence[int]) -> list[Pair]:
+        ids = result.image_ids[list(picked)].tolist()
+        found = [queries.images_with_shapes(session, project_id, row.model.id, ids) for row in rows]
+        return [
+            Pair(
+                found[0][image_id][0],
+                None,
+                tuple(_said(manifests[n], found[n][image_id], rows[n].model.threshold) for n in (0, 1)),  # type: ignore[arg-type]
+            )
+            for image_id in ids
+            if image_id in found[0] and image_id in found[1]
+        ]
+
+    return comparison_view(
+        rows, arrays, lambda name: compare(first, second, name), pairs_of, split=split, cell=cell, cursor=cursor
+    )
 
 
-def overlays_by_image(
-    session: Session, project_id: int, model_id: UUID, manifest: BundleManifest, ids: Sequence[int], threshold: float
-) -> dict[int, Evidence]:
-    """Return the images of a page with the shapes of one model on them."""
-    found = queries.images_with_shapes(session, project_id, model_id, ids)
-    return {image_id: evidence_of(manifest, *each, threshold) for image_id, each in found.items()}
+def _said(manifest: BundleManifest, found: tuple[ImageFacts, queries.SaidShapes], threshold: float) -> Said:
+    item = evidence_of(manifest, *found, threshold)
+    return Said(item.is_wrong, note=item.note, overlay=item.overlay)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.tasks import TaskType
-from app.registry import class_screens, shape_screens
+from app.registry import class_screens, screens, shape_screens
 from app.registry.schemas import GalleryPage, GalleryView
+from app.registry.screens import ComparisonView
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,15 @@ class TaskScreens:
     report: Callable[..., tuple[Any, GalleryPage]]
     gallery: Callable[..., GalleryView]
     find_image_view: Callable[..., Any]
+    comparison: Callable[..., ComparisonView]
 
 
-_CLASSES = TaskScreens(class_screens.report, class_screens.gallery, class_screens.find_image_view)
-_SHAPES = TaskScreens(shape_screens.report, shape_screens.gallery, shape_screens.find_image_view)
+_CLASSES = TaskScreens(
+    class_screens.report, class_screens.gallery, class_screens.find_image_view, screens.class_comparison
+)
+_SHAPES = TaskScreens(
+    shape_screens.report, shape_screens.gallery, shape_screens.find_image_view, shape_screens.comparison
+)
 
 SCREENS: dict[TaskType, TaskScreens] = {
     TaskType.CLASSIFICATION: _CLASSES,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 
 from app.accounts.permissions import Action, Actor
+from app.contracts.tasks import TaskType
 from app.core.errors import Invalid
 from app.db.session import new_session, transaction
 from app.db.tables import Deployment, InferenceRecord
@@ -14,6 +15,7 @@ from app.images import adding, ingest
 from app.images.adding import Extras, Fate, FileStatus
 from app.images.ingest import Refused, Taken
 from app.projects import service as project_service
+from app.serving.recording import RecordedShape
 from app.storage.current import blobs
 from app.storage.errors import BlobMissing
 
@@ -51,7 +53,8 @@ def add_to_dataset(*, actor: Actor, project_id: int, call_ids: Sequence[int], wi
     Raises:
         NotFound: No such project, or the actor may not see it.
         PermissionDenied: The actor may not upload, or not label where answers are to become labels.
-        Invalid: No call is chosen, or too many.
+        Invalid: No call is chosen, or too many; or answers are to become labels where images carry shapes: those are
+            drawn, or taken over one by one on the Label screen.
     """
     chosen = _take(actor, project_id, call_ids, with_answers)
     by_group: dict[tuple[str, str | None], list[_Chosen]] = defaultdict(list)
@@ -82,9 +85,11 @@ def _take(actor: Actor, project_id: int, call_ids: Sequence[int], with_answers: 
     if len(call_ids) > MAX_CALLS:
         raise _invalid(f"Choose up to {MAX_CALLS} calls at once.")
     with new_session() as session:
-        project_service.get_for(session, actor=actor, project_id=project_id, action=Action.UPLOAD)
+        project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.UPLOAD)
         if with_answers:
             actor.require(Action.LABEL)
+            if TaskType(project.task).has_shapes:
+                raise _invalid("Answers with shapes do not become labels by themselves. Add the pictures without them.")
         rows = session.execute(
             select(InferenceRecord, Deployment.name)
             .join(Deployment, Deployment.id == InferenceRecord.deployment_id)
@@ -107,19 +112,24 @@ def _file(call: InferenceRecord, endpoint: str, project_id: int) -> Taken | Refu
         return Refused(name, error.detail)
 
 
-def find_blob(project_id: int, actor: Actor, call_id: int) -> str | None:
-    """Return where the picture of a call lies, None where it was not kept or the actor may not see it.
+def find_picture(project_id: int, actor: Actor, call_id: int) -> tuple[str | None, list[RecordedShape]]:
+    """Return where the picture of a call lies and what was found on it.
+
+    The key is None where the picture was not kept or the actor may not see it.
 
     Raises:
         NotFound: No such project, or the actor may not see it.
     """
     with new_session() as session:
         project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
-        return session.scalar(
-            select(InferenceRecord.blob_key)
+        row = session.execute(
+            select(InferenceRecord.blob_key, InferenceRecord.shapes)
             .join(Deployment, Deployment.id == InferenceRecord.deployment_id)
             .where(InferenceRecord.id == call_id, Deployment.project_id == project_id)
-        )
+        ).one_or_none()
+    if row is None:
+        return None, []
+    return row[0], [RecordedShape.model_validate(one) for one in row[1] or ()]
 
 
 def _invalid(message: str) -> Invalid:

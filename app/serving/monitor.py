@@ -1,18 +1,20 @@
 """The Monitor screen: the history of calls, its figures, and the way back into the data."""
 
 import io
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.accounts.permissions import Action, Actor
+from app.contracts.tasks import TaskType
 from app.core.errors import AppError, Invalid, NotFound
 from app.images import thumbnails
 from app.projects import service as project_service
 from app.serving import collecting, queries
 from app.serving.filters import PERIODS, HistoryFilter
-from app.serving.recording import recorder
+from app.serving.recording import RecordedShape, recorder
 from app.storage.current import blobs
 from app.web.deps import SessionDep, page_actor
 from app.web.problems import wants_partial
@@ -48,7 +50,8 @@ def show_history(
     }
     context: dict[str, Any] = {
         "project": project,
-        "has_good": any(categories.values()),
+        "has_good": any(categories.values()) or TaskType(project.task).has_shapes,
+        "has_shapes": TaskType(project.task).has_shapes,
         "page": page,
         "wanted": wanted,
         "next_query": wanted.query(cursor=page.next_cursor),
@@ -103,12 +106,15 @@ def collect(
 
 @router.get(f"{_BASE}/calls/{{call_id}}/picture", name="serving.call_picture")
 def call_picture(actor: Viewer, project_id: int, call_id: int, size: str = "small") -> Response:
-    """Answer the picture of a call, drawn anew: what a caller sent never reaches a browser as it came."""
-    key = collecting.find_blob(project_id, actor, call_id)
+    """Answer the picture of a call, drawn anew: what a caller sent never reaches a browser as it came.
+
+    On the large one the boxes of what was found are drawn.
+    """
+    key, shapes = collecting.find_picture(project_id, actor, call_id)
     if key is None:
         raise NotFound("The picture of this call was not kept.")
     path = blobs().local_path(key)
-    content = thumbnails.encode(path) if size == "small" else _large(thumbnails.shown(path))
+    content = thumbnails.encode(path) if size == "small" else _large(thumbnails.shown(path), shapes)
     return Response(
         content,
         media_type=thumbnails.MEDIA_TYPE,
@@ -120,8 +126,15 @@ def call_picture(actor: Viewer, project_id: int, call_id: int, size: str = "smal
     )
 
 
-def _large(picture: Image.Image) -> bytes:
+def _large(picture: Image.Image, shapes: Sequence[RecordedShape]) -> bytes:
+    width_px = picture.width
+    picture = picture.convert("RGB")
     picture.thumbnail((_LARGE_SIDE_PX, _LARGE_SIDE_PX))
+    pen, scale, line = ImageDraw.Draw(picture), picture.width / width_px, max(2, round(max(picture.size) / 400))
+    for shape in shapes:
+        box = [scale * value for value in (shape.box.xmin, shape.box.ymin, shape.box.xmax, shape.box.ymax)]
+        pen.rectangle(box, outline="#1a1d21", width=line + 2)
+        pen.rectangle(box, outline=shape.color, width=line)
     out = io.BytesIO()
     picture.save(out, "WEBP", quality=90, method=2)
     return out.getvalue()

@@ -192,7 +192,7 @@ def try_endpoint(
             headers=error.headers,
             detail=error.detail,
         )
-    return render(request, "partials/serving/_try_result.html", result=result)
+    return render(request, result.template, result=result, common=result.common)
 
 
 # --- details ---------------------------------------------------------------------------------------------------------

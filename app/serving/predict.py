@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.contracts.predictions import PredictedShape
 from app.core.clock import utc_now
 from app.inference import LoadedModel, Prediction, open_picture
 from app.registry.heat import explained_class, painted
@@ -15,8 +16,9 @@ from app.serving import predictor, wire
 from app.serving.access import Access, Endpoint
 from app.serving.calls import endpoint_access, read_call
 from app.serving.limits import RateLimit
-from app.serving.recording import Call, recorder
+from app.serving.recording import Call, RecordedShape, recorder
 from app.serving.service import EndpointPaused
+from app.serving.wire import shown_shapes
 from app.settings import get_settings
 
 
@@ -111,9 +113,7 @@ async def predict(request: Request, access: Annotated[Access, Depends(endpoint_a
     prediction = await predictor.predictor().predict(model, call.picture, threshold=endpoint.threshold)
     answered = time.perf_counter()
     heat = await run_in_threadpool(heat_of, endpoint, model, prediction, call.picture) if _wants_heat(request) else None
-    body = wire.classification_body(
-        endpoint, prediction.decision, prediction.scores.scores, threshold=endpoint.threshold
-    )
+    body = wire.BODIES[endpoint.manifest.task](endpoint, prediction)
     if heat is not None:
         body["heat_map"] = wire.heat_map(heat)
     latency = {
@@ -167,21 +167,41 @@ def to_record(
 ) -> Call:
     """Return the line of the history for one answered call."""
     decision = prediction.decision
-    category = endpoint.manifest.categories[decision.category_index]
+    categories = endpoint.manifest.categories
+    shapes = shown_shapes(endpoint, prediction)
+    if endpoint.manifest.task.has_shapes:
+        category = categories[shapes[0].category_index] if shapes else None
+    else:
+        category = categories[decision.category_index]
     return Call(
         deployment_id=endpoint.id,
         model_id=endpoint.model_id,
         at=utc_now(),
         picture=picture,
-        category_id=category.id,
-        category_name=category.name,
+        category_id=category.id if category else None,
+        category_name=category.name if category else "",
         score=decision.score,
         ng_score=decision.ng_score,
         is_unsure=decision.is_unsure,
         scores=list(prediction.scores.scores),
+        shapes=_recorded(endpoint, shapes) if endpoint.manifest.task.has_shapes else None,
         threshold=endpoint.threshold,
         latency_ms=latency_ms,
         source=source,
         call_metadata=metadata,
         key_id=key_id,
+    )
+
+
+def _recorded(endpoint: Endpoint, shapes: list[PredictedShape]) -> tuple[RecordedShape, ...]:
+    categories = endpoint.manifest.categories
+    return tuple(
+        RecordedShape(
+            name=categories[shape.category_index].name,
+            color=categories[shape.category_index].color,
+            score=shape.score,
+            box=shape.box,
+            mask=shape.mask,
+        )
+        for shape in shapes
     )

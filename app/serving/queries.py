@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from app.core.clock import utc_now
 from app.core.pagination import Page, decode_cursor, encode_cursor
 from app.db.tables import ApiKey, Category, Deployment, Image, InferenceRecord, ModelVersion, Project
+from app.registry.overlays import OverlayShape, outline
 from app.serving.filters import HistoryFilter, is_ng, shown_score
+from app.serving.recording import RecordedShape
 from app.serving.schemas import CallRow, HistoryFigures, ModelChoice, Traffic
 
 N_BINS = 20
@@ -163,7 +165,13 @@ def _call_row(record: InferenceRecord, color: str | None, image_id: int | None, 
         source=record.source,
         metadata=record.call_metadata,
         image_id=image_id,
+        shapes=None if record.shapes is None else tuple(_outline(one) for one in record.shapes),
     )
+
+
+def _outline(recorded: dict[str, Any]) -> OverlayShape:
+    shape = RecordedShape.model_validate(recorded)
+    return outline(shape.name, shape.color, shape.mask or shape.box, shape.score)
 
 
 def history_figures(session: Session, deployment_ids: list[UUID], wanted: HistoryFilter) -> HistoryFigures:

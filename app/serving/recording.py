@@ -18,11 +18,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import insert, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from app.contracts.shapes import Box, Mask
 from app.core.errors import AppError
 from app.core.pictures import probe
 from app.db.session import transaction
@@ -43,6 +45,7 @@ _COPIED = (
     "ng_score",
     "is_unsure",
     "scores",
+    "shapes",
     "threshold",
     "latency_ms",
     "source",
@@ -56,9 +59,25 @@ RETRY_S = 1.0
 DRAIN_S = 20.0
 
 
+class RecordedShape(BaseModel):
+    """One find as the history keeps it: with the class's name and colour of that day."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    color: str
+    score: float
+    box: Box
+    mask: Mask | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One answered prediction, with the bytes of its picture as they came."""
+    """One answered prediction, with the bytes of its picture as they came.
+
+    Where the model finds shapes, `shapes` holds those at or above the threshold, the best first, and the class is the
+    best one's; with none, `category_id` is None and `category_name` empty.
+    """
 
     deployment_id: UUID
     model_id: UUID
@@ -75,6 +94,7 @@ class Call:
     source: str
     call_metadata: dict[str, Any]
     key_id: UUID | None = None
+    shapes: tuple[RecordedShape, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +219,8 @@ class Recorder:
 
 def _row(call: Call) -> dict[str, Any]:
     row = {name: getattr(call, name) for name in _COPIED}
+    if call.shapes is not None:
+        row["shapes"] = [shape.model_dump(mode="json", exclude_none=True) for shape in call.shapes]
     try:
         info = probe(call.picture, max_pixels=sys.maxsize)
         size_px = (info.width_px, info.height_px)

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db.tables import Deployment
+from app.registry.overlays import OverlayShape
 from app.serving.service import MAX_NAME_LENGTH, prediction_url
 
 
@@ -74,7 +75,7 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One call of the history. `judgement` is `ok`, `unsure` or `ng`."""
+    """One call of the history. `judgement` is `ok`, `unsure` or `ng`; `shapes` is None where the model finds none."""
 
     id: int
     endpoint_name: str
@@ -91,6 +92,7 @@ class CallRow:
     source: str
     metadata: dict[str, Any]
     image_id: int | None
+    shapes: tuple[OverlayShape, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

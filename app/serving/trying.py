@@ -13,6 +13,7 @@ from app.core.errors import PayloadTooLarge
 from app.db.session import new_session
 from app.inference import LoadedModel, Prediction, open_picture
 from app.registry.heat import explained_class, painted
+from app.registry.overlays import OverlayShape, overlay_of
 from app.serving import access, predictor
 from app.serving.access import Endpoint
 from app.serving.predict import to_record
@@ -20,6 +21,7 @@ from app.serving.recording import recorder
 from app.settings import get_settings
 
 _SHOWN_SIDE_PX = 560
+_MOST_BELOW = 5  # finds under the threshold that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +35,12 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True)
-class TryResult:
-    """What Try shows. `picture` and `heat` are data addresses; `heat` is None where the model gives none."""
+class Tried:
+    """What Try shows, whatever the task. `picture` is a data address; `judgement` is `ok`, `unsure` or `ng`."""
 
-    answer: ClassScore
     judgement: str
-    ng_score: float | None
     threshold: float
-    classes: list[ClassScore]
     picture: str
-    heat: str | None
-    heat_class: str | None
     width_px: int
     height_px: int
     shown_width_px: int
@@ -51,6 +48,33 @@ class TryResult:
     latency_ms: float
     preprocess_ms: float
     infer_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TriedClasses:
+    """The answer for the image as a whole. `heat` is a data address, None where the model gives no map."""
+
+    common: Tried
+    answer: ClassScore
+    ng_score: float | None
+    classes: list[ClassScore]
+    heat: str | None
+    heat_class: str | None
+    template = "partials/serving/_try_classes.html"
+
+
+@dataclass(frozen=True, slots=True)
+class TriedShapes:
+    """What was found on the picture: `shapes` at or above the threshold, `below` the best of the others."""
+
+    common: Tried
+    best_score: float
+    shapes: tuple[OverlayShape, ...]
+    below: tuple[OverlayShape, ...]
+    template = "partials/serving/_try_shapes.html"
+
+
+TryResult = TriedClasses | TriedShapes
 
 
 def try_picture(*, actor: Actor, project_id: int, deployment_id: UUID, picture: bytes) -> TryResult:
@@ -86,9 +110,30 @@ def _result(
 ) -> TryResult:
     max_pixels = get_settings().max_image_megapixels * 1_000_000
     image = open_picture(picture, max_pixels=max_pixels)
-    size_px = image.size
     shown = image.convert("RGB")
     shown.thumbnail((_SHOWN_SIDE_PX, _SHOWN_SIDE_PX))
+    decision = prediction.decision
+    is_ng = decision.ng_score is not None and decision.ng_score >= endpoint.threshold
+    common = Tried(
+        judgement="ng" if is_ng else "unsure" if decision.is_unsure else "ok",
+        threshold=endpoint.threshold,
+        picture=_address(_webp(shown), "webp"),
+        width_px=image.width,
+        height_px=image.height,
+        shown_width_px=shown.width,
+        shown_height_px=shown.height,
+        latency_ms=latency_ms,
+        preprocess_ms=prediction.preprocess_s * 1000,
+        infer_ms=prediction.infer_s * 1000,
+    )
+    if endpoint.manifest.task.has_shapes:
+        return _shapes(endpoint, prediction, common)
+    return _classes(endpoint, model, prediction, common, image)
+
+
+def _classes(
+    endpoint: Endpoint, model: LoadedModel, prediction: Prediction, common: Tried, image: Image.Image
+) -> TriedClasses:
     decision = prediction.decision
     classes = [
         ClassScore(category.name, category.color, score, index == decision.category_index)
@@ -96,24 +141,27 @@ def _result(
             zip(endpoint.manifest.categories, prediction.scores.scores, strict=True)
         )
     ]
-    heat, heat_class = _heat(endpoint, model, prediction, image, shown.size)
-    is_ng = decision.ng_score is not None and decision.ng_score >= endpoint.threshold
-    return TryResult(
+    size_px = (common.shown_width_px, common.shown_height_px)
+    heat, heat_class = _heat(endpoint, model, prediction, image, size_px)
+    return TriedClasses(
+        common=common,
         answer=classes[decision.category_index],
-        judgement="ng" if is_ng else "unsure" if decision.is_unsure else "ok",
         ng_score=decision.ng_score,
-        threshold=endpoint.threshold,
         classes=sorted(classes, key=lambda entry: -entry.score),
-        picture=_address(_webp(shown), "webp"),
         heat=heat,
         heat_class=heat_class,
-        width_px=size_px[0],
-        height_px=size_px[1],
-        shown_width_px=shown.width,
-        shown_height_px=shown.height,
-        latency_ms=latency_ms,
-        preprocess_ms=prediction.preprocess_s * 1000,
-        infer_ms=prediction.infer_s * 1000,
+    )
+
+
+def _shapes(endpoint: Endpoint, prediction: Prediction, common: Tried) -> TriedShapes:
+    found = [shape.model_dump(exclude_none=True) for shape in prediction.shapes]
+    every = overlay_of(endpoint.manifest, found, threshold=0.0)
+    shown = [shape for shape in every if shape.score is not None and shape.score >= endpoint.threshold]
+    return TriedShapes(
+        common=common,
+        best_score=prediction.decision.ng_score or 0.0,
+        shapes=tuple(shown),
+        below=every[len(shown) : len(shown) + _MOST_BELOW],
     )
 
 

@@ -3,15 +3,19 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import orjson
 
 from app.contracts.bundle import BundleManifest
-from app.contracts.predictions import Decision
+from app.contracts.predictions import PredictedShape
 from app.contracts.tasks import TaskType
 from app.core.errors import AppError, Invalid
+from app.inference import Prediction
+from app.inference.rasters import draw_shape, run_lengths
 from app.serving.access import Endpoint
 
 MAX_METADATA_BYTES = 16_384
@@ -39,14 +43,12 @@ def address_refused() -> AddressRefused:
     return AddressRefused("`file_url` is not supported: Kizu fetches nothing. Send the picture as the part `file`.")
 
 
-def classification_body(
-    endpoint: Endpoint, decision: Decision, scores: tuple[float, ...], *, threshold: float
-) -> dict[str, Any]:
+def classification_body(endpoint: Endpoint, prediction: Prediction) -> dict[str, Any]:
     """Return the answer of a model of classification or anomaly detection, without its latency.
 
     The clients read `backbonetype`, `predictions` and `type`; everything after `model_id` is ours, and they ignore it.
     """
-    categories = endpoint.manifest.categories
+    decision, categories = prediction.decision, endpoint.manifest.categories
     is_anomaly = endpoint.manifest.task is TaskType.ANOMALY
     return {
         "backbonetype": None,
@@ -58,12 +60,119 @@ def classification_body(
         },
         "type": "ClassificationPrediction",
         "model_id": str(endpoint.model_id),
-        "scores": score_list(endpoint.manifest, scores),
+        "scores": score_list(endpoint.manifest, prediction.scores.scores),
         "ng_score": decision.ng_score,
         "is_unsure": decision.is_unsure,
-        "threshold": threshold,
+        "threshold": endpoint.threshold,
         **({"anomaly_score": decision.ng_score} if is_anomaly else {}),
     }
+
+
+def detection_body(endpoint: Endpoint, prediction: Prediction) -> dict[str, Any]:
+    """Return the answer of a detector, without its latency: each box at or above the threshold, and OK or NG.
+
+    Classes count from 1, as the clients have it; coordinates are whole pixels of the picture that was sent.
+    """
+    return _shapes_body(
+        endpoint,
+        prediction,
+        "ObjectDetectionPrediction",
+        {str(uuid4()): _found_box(endpoint, shape) for shape in shown_shapes(endpoint, prediction)},
+    )
+
+
+def _found_box(endpoint: Endpoint, shape: PredictedShape) -> dict[str, Any]:
+    category = endpoint.manifest.categories[shape.category_index]
+    xmin, ymin = math.floor(shape.box.xmin), math.floor(shape.box.ymin)
+    return {
+        "score": shape.score,
+        "defect_id": category.id,
+        "coordinates": {
+            "xmin": xmin,
+            "ymin": ymin,
+            "xmax": max(xmin + 1, round(shape.box.xmax)),
+            "ymax": max(ymin + 1, round(shape.box.ymax)),
+        },
+        "labelIndex": shape.category_index + 1,
+        "labelName": category.name,
+    }
+
+
+def segmentation_body(endpoint: Endpoint, prediction: Prediction) -> dict[str, Any]:
+    """Return the answer of a segmenter, without its latency: one bitmap a class found, and OK or NG.
+
+    A bitmap is the whole picture row by row; its score is that of the best region in it. `regions` is ours: each region
+    with its own score and the rectangle around it.
+    """
+    width, height = prediction.size_px
+    found: dict[int, list[PredictedShape]] = {}
+    for shape in shown_shapes(endpoint, prediction):
+        found.setdefault(shape.category_index, []).append(shape)
+    body = _shapes_body(
+        endpoint,
+        prediction,
+        "SegmentationPrediction",
+        {
+            "num_classes": len(endpoint.manifest.categories),
+            "imageHeight": height,
+            "imageWidth": width,
+            "encoding": {"algorithm": "rle", "options": {"map": {"Z": 0, "N": 1}}},
+            "bitmaps": {str(uuid4()): _bitmap(endpoint, shapes, width, height) for shapes in found.values()},
+            "data": None,
+            "labels": None,
+        },
+    )
+    regions = [_found_box(endpoint, shape) for shapes in found.values() for shape in shapes]
+    return body | {"regions": sorted(regions, key=lambda one: -one["score"])}
+
+
+def _bitmap(endpoint: Endpoint, shapes: list[PredictedShape], width: int, height: int) -> dict[str, Any]:
+    """Return all regions of one class as one bitmap."""
+    category, canvas = endpoint.manifest.categories[shapes[0].category_index], np.zeros((height, width), dtype=np.uint8)
+    for shape in shapes:
+        draw_shape(shape.mask or shape.box, canvas, 1)
+    return {
+        "score": max(shape.score for shape in shapes),
+        "label_name": category.name,
+        "label_index": shapes[0].category_index + 1,
+        "defect_id": category.id,
+        "bitmap": run_lengths(canvas > 0),
+    }
+
+
+def _shapes_body(endpoint: Endpoint, prediction: Prediction, kind: str, shapes: dict[str, Any]) -> dict[str, Any]:
+    """Return what the answers of all models that find shapes share; the clients need a mapping even of nothing."""
+    decision = prediction.decision
+    return {
+        "backbonetype": kind,
+        "backbonepredictions": shapes,
+        "predictions": {
+            "score": decision.score,
+            "labelIndex": decision.category_index,
+            "labelName": IMAGE_ANSWERS[decision.category_index],
+        },
+        "type": "ClassificationPrediction",
+        "model_id": str(endpoint.model_id),
+        "ng_score": decision.ng_score,
+        "threshold": endpoint.threshold,
+    }
+
+
+def shown_shapes(endpoint: Endpoint, prediction: Prediction) -> list[PredictedShape]:
+    """Return the finds at or above the endpoint's threshold, the best first."""
+    return [shape for shape in prediction.shapes if shape.score >= endpoint.threshold]
+
+
+IMAGE_ANSWERS = ("OK", "NG")
+"""What an image is called where the model finds shapes, by `Decision.category_index`."""
+
+BODIES: dict[TaskType, Callable[[Endpoint, Prediction], dict[str, Any]]] = {
+    TaskType.CLASSIFICATION: classification_body,
+    TaskType.ANOMALY: classification_body,
+    TaskType.DETECTION: detection_body,
+    TaskType.SEGMENTATION: segmentation_body,
+}
+"""The body of an answer by the model's task. Other tasks join here."""
 
 
 def heat_map(content: bytes) -> dict[str, str]:

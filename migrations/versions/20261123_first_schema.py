@@ -482,7 +482,7 @@ def upgrade() -> None:
             "shapes",
             sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
             nullable=True,
-            comment="[app.contracts.predictions.PredictedShape] at or above the threshold; None: no shapes",
+            comment="[app.serving.recording.RecordedShape] at or above the threshold; None: no shapes",
         ),
         sa.Column("threshold", sa.Double(), nullable=False),
         sa.Column("latency_ms", sa.Double(), nullable=False),

@@ -27,6 +27,10 @@ def main() -> None:
                     "index": prediction.label_index,
                     "score": prediction.score,
                 }
+                if hasattr(prediction, "bboxes"):
+                    found["box"] = list(prediction.bboxes)
+                if hasattr(prediction, "decoded_boolean_mask"):
+                    found["mask"] = prediction.decoded_boolean_mask.tolist()
                 predictions.append(found)
         metrics = predictor.get_metrics()
     except Exception as raised:  # noqa: BLE001 - whatever the client makes of our answer is what the test looks at

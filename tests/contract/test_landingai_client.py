@@ -1,23 +1,28 @@
 """The published `landingai` client, unmodified, against a real server: users' scripts that move to Kizu."""
 
+import io
 import json
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image as Picture
 from sqlalchemy import select
 
 from app.accounts.permissions import Role
 from app.cli.testing import CLIENT_VENV, ensure_client_venv
-from app.db.session import new_session
+from app.db.session import new_session, transaction
 from app.db.tables import InferenceRecord
 from app.serving import predictor
+from app.serving import service as serving_service
 from app.storage.current import blobs
-from tests import factories, model_support, serving_support
+from tests import factories, model_support, serving_support, shape_support
 from tests.serving_support import Served
 
 HERE = Path(__file__).resolve().parent
@@ -102,6 +107,48 @@ def test_the_client_reads_our_prediction_and_sends_its_metadata(
     own = model.predict([blobs().read(calls[0].blob_key)], threshold=served.deployment.threshold)[0]
     assert own.decision.score == pytest.approx(found["predictions"][0]["score"], abs=1e-12)
     assert {"infer_s", "preprocess_s", "serialize_s"} <= set(found["metrics"])
+
+
+def test_the_client_reads_the_boxes_of_a_detector(
+    landingai_python: Path, address: str, served: Served, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+):
+    project = shape_support.make_project(served.actor, n_each=1)
+    model = shape_support.publish_detector(project, served.actor, tmp_path_factory.mktemp("detector"))
+    with transaction() as session:
+        deployment = serving_service.create_deployment(
+            session, actor=served.actor, project_id=project.id, name="Boxes", model_id=model.id
+        )
+    detector = replace(served, project=project, model=model, deployment=deployment)
+    found = {}
+    for kind in ("right", "clean"):
+        path = tmp_path / f"{kind}.png"
+        path.write_bytes(shape_support.pictured(kind, 900).content)
+        answer = drive(landingai_python, address, detector, path)
+        assert answer["error"] is None
+        found[kind] = sorted(answer["predictions"], key=lambda one: one["index"])
+    assert found["clean"] == []
+    assert [(one["type"], one["label"], one["index"]) for one in found["right"]] == [
+        ("ObjectDetectionPrediction", "bright", 1),
+        ("ObjectDetectionPrediction", "dark", 2),
+    ]
+    assert [one["box"] for one in found["right"]] == [[0, 0, 16, 16], [32, 32, 48, 48]]
+
+
+def test_the_client_reads_the_masks_of_a_segmenter(
+    landingai_python: Path, address: str, served: Served, tmp_path: Path
+):
+    with httpx.Client(base_url=address, headers={"apikey": served.key}, timeout=60) as program:
+        segmenter = serving_support.serve_masks(served.actor, program, n_images=24)
+    content, mask = serving_support.masked_part(1001)
+    path = tmp_path / "part.png"
+    path.write_bytes(content)
+    found = drive(landingai_python, address, segmenter, path)
+    assert found["error"] is None
+    square = next(one for one in found["predictions"] if one["label"] == "square")
+    assert square["type"] == "SegmentationPrediction"
+    seen, truth = np.array(square["mask"]) > 0, np.asarray(Picture.open(io.BytesIO(mask))) == serving_support.SQUARE
+    assert seen.shape == (64, 64)
+    assert (seen & truth).sum() / (seen | truth).sum() > 0.5
 
 
 def _calls(after: int = 0) -> list[InferenceRecord]:

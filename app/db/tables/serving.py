@@ -52,7 +52,7 @@ class InferenceRecord(Base):
     is_unsure: Mapped[bool] = mapped_column(default=False)
     scores: Mapped[list[Any]]
     shapes: Mapped[list[Any] | None] = mapped_column(
-        comment="[app.contracts.predictions.PredictedShape] at or above the threshold; None: no shapes"
+        comment="[app.serving.recording.RecordedShape] at or above the threshold; None: no shapes"
     )
     threshold: Mapped[float]
     latency_ms: Mapped[float]
