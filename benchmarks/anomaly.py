@@ -132,7 +132,7 @@ def run_child(arguments: argparse.Namespace) -> None:
         "stages": dict(zip(stages, np.diff([*stages.values(), ended]).round(2).tolist(), strict=True)),
         "peak_mb": peak_mb,
         "test": trained.metrics["test"].model_dump(mode="json"),
-        "average_precision": _average_precision(trained),
+        "average_precision": trained.metrics["test"].average_precision,
         "decision": trained.manifest.decision.model_dump(),
         "precision": trained.manifest.precision,
         "parity": trained.manifest.parity.model_dump(),
@@ -141,17 +141,6 @@ def run_child(arguments: argparse.Namespace) -> None:
         **({} if arguments.no_pixels else _pixel_figures(trained.bundle_dir, dataset, Path(arguments.data))),
     }
     print(json.dumps(result))
-
-
-def _average_precision(trained) -> float:
-    from sklearn.metrics import average_precision_score
-
-    from app.contracts.tasks import Split
-
-    rows = [row for row in trained.predictions if row.split is Split.TEST]
-    return float(
-        average_precision_score([row.true_category_id == BAD for row in rows], [row.scores[1] for row in rows])
-    )
 
 
 def _pixel_figures(bundle_dir: Path, dataset, data: Path) -> dict[str, float]:

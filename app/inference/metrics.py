@@ -54,7 +54,8 @@ class Figures:
 class SplitMetrics(BaseModel):
     """The figures of one split that a model keeps: those of `Figures`, with AUROC and calibration error beside them.
 
-    `ece` is the expected calibration error in [0, 1], None without images.
+    `ece` is the expected calibration error in [0, 1], None without images. `average_precision` is the area under the
+    curve of precision against recall of finding defective parts; None where the training did not measure it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +68,7 @@ class SplitMetrics(BaseModel):
     answered: Estimate
     auroc: Estimate
     ece: float | None
+    average_precision: float | None = None
 
 
 def measure(truth: Ints, scores: Floats, manifest: BundleManifest) -> SplitMetrics:

@@ -1,5 +1,7 @@
 """View models of the Models screens for tasks that answer for an image as a whole."""
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
 from app.contracts.bundle import BundleManifest
@@ -32,6 +34,8 @@ def report(
         default=row.model.threshold,
         which=which,
     )
+    measured = ((row.model.metrics or {}).get(found.split) or {}).get("average_precision")
+    found = replace(found, average_precision=measured)
     part = arrays.of(found.split)
     pile, answers = pile_of(manifest, part, threshold=threshold, which=found.which)
     page = screens.gallery_page(

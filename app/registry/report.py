@@ -59,6 +59,7 @@ class Report:
     reliability: tuple[ReliabilityBin, ...]
     ece: float | None
     temperature: float
+    average_precision: float | None = None
 
     template = "partials/registry/_figures.html"
     step = 0.005
@@ -89,11 +90,10 @@ class Report:
                 ("Precision", "of the answers a class gets are right", self.figures.precision),
                 ("Recall", "of a class's images are found", self.figures.recall),
             )
-        return (
-            *found,
-            ("Accuracy", "of the answers are the labelled class", self.figures.accuracy),
-            ("AUROC", "chance to rank a pair in the right order", self.auroc),
-        )
+        ranked = [("AUROC", "chance to rank a pair in the right order", self.auroc)]
+        if self.average_precision is not None:
+            ranked.append(("AP", "precision, averaged over all recalls", Estimate(self.average_precision)))
+        return (*found, ("Accuracy", "of the answers are the labelled class", self.figures.accuracy), *ranked)
 
     @property
     def matrix(self) -> list[list[int]]:

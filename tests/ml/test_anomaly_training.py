@@ -68,6 +68,8 @@ def anomaly(anomaly_parts: Parts, cache_dir: Path, tmp_path_factory: pytest.Temp
 
 def test_defects_never_seen_are_found(anomaly: TrainedModel) -> None:
     assert anomaly.metrics["test"].auroc.value > 0.95
+    assert anomaly.metrics["test"].average_precision > 0.95
+    assert anomaly.metrics["train"].average_precision is None  # good images alone
     assert anomaly.metrics["test"].f1.value > 0.8
     assert [category.name for category in anomaly.manifest.categories] == ["Normal", "Abnormal"]
     assert anomaly.manifest.decision.kind == "ng"
@@ -137,6 +139,16 @@ def test_a_letterbox_is_left_out_of_the_score(cache_dir: Path, tmp_path: Path, a
     assert (distances[:2] == -1).all()
     assert (distances[6:] == -1).all()
     assert (distances[2:6] > -1).all()
+
+
+def test_patches_are_sampled_so_that_memory_does_not_grow_with_images(
+    cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.ml.training.anomaly.MAX_POOL", 100)
+    said: list[JobEventPayload] = []
+    trained = train(make_anomaly_parts(), cache_dir, tmp_path, on_event=said.append)
+    assert any(isinstance(event, LogLine) and "of 100 patches of 20 good images" in event.text for event in said)
+    assert trained.metrics["test"].auroc.value > 0.9
 
 
 def test_too_few_good_images_are_refused_with_words(cache_dir: Path, tmp_path: Path) -> None:

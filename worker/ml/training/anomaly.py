@@ -325,7 +325,9 @@ class _Training:
             members = [index for index, item in enumerate(items) if item.split is split]
             if members:
                 truth = np.array([self.index_of[items[index].category_id] for index in members])  # type: ignore[index]
-                metrics[split.value] = measure(truth, scores[members], model.manifest)
+                measured = measure(truth, scores[members], model.manifest)
+                found = _average_precision(truth != 0, scores[members, 1])
+                metrics[split.value] = measured.model_copy(update={"average_precision": found})
                 self.reporter.results(split.value, metrics[split.value])
         return predictions, metrics
 
@@ -359,6 +361,15 @@ class _Training:
 
     def _is_good(self, item: DatasetItem) -> bool:
         return item.category_id in self.good_ids
+
+
+def _average_precision(is_abnormal: np.ndarray, scores: np.ndarray) -> float | None:
+    """Return the area under precision against recall; None where one side has no image."""
+    if is_abnormal.all() or not is_abnormal.any():
+        return None
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(is_abnormal, scores))
 
 
 def _check_enough(n_good: int) -> None:
