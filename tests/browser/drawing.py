@@ -1,9 +1,8 @@
 """A Kizu with a detection and a segmentation project, and a hand that draws in them."""
 
 import io
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ def drawing(home: Path) -> Iterator[Drawing]:
     with running_kizu(home) as kizu:
         key = kizu.command("key", "create", "--name", "Browser tests").splitlines()[-1]
         with Rest(base_url=kizu.url, headers={"apikey": key}, timeout=60) as rest:
-            boxes_id, box_classes = _project(kizu, rest, "Housings", TaskType.DETECTION)
-            masks_id, mask_classes = _project(kizu, rest, "Tiles", TaskType.SEGMENTATION)
+            boxes_id, box_classes = _project(rest, "Housings", TaskType.DETECTION)
+            masks_id, mask_classes = _project(rest, "Tiles", TaskType.SEGMENTATION)
             yield Drawing(
                 kizu=kizu,
                 rest=rest,
@@ -74,11 +73,8 @@ def drawing(home: Path) -> Iterator[Drawing]:
             )
 
 
-def _project(kizu: RunningKizu, rest: Rest, name: str, task: TaskType) -> tuple[int, dict[str, int]]:
-    project_id = rest.ask("POST", "/v1/projects", json={"name": name, "projectType": "classification"})["id"]
-    # By hand until a project of this type can be trained: then REST creates it.
-    with closing(sqlite3.connect(kizu.home / "kizu.sqlite3", timeout=10)) as database, database:
-        database.execute("UPDATE project SET task = ? WHERE id = ?", (task.value, project_id))
+def _project(rest: Rest, name: str, task: TaskType) -> tuple[int, dict[str, int]]:
+    project_id = rest.ask("POST", "/v1/projects", json={"name": name, "projectType": task.value})["id"]
     rest.ask("POST", f"/v1/projects/{project_id}/classes", json={str(i): {"name": c} for i, c in enumerate(CLASSES)})
     found = rest.ask("GET", f"/v1/projects/{project_id}/classes")
     return project_id, {one["name"]: one["id"] for one in found}

@@ -20,6 +20,7 @@ class Line:
         deployment_id: Its endpoint.
         training_id: Its first training.
         empty_id: A project without an image.
+        anomaly_id: A project that learned from good cells alone, and `anomaly_model_id` names its model.
         failed_id: A project whose training failed, and `failed_training_id` names that.
     """
 
@@ -32,6 +33,8 @@ class Line:
     deployment_id: UUID
     training_id: UUID
     empty_id: int
+    anomaly_id: int
+    anomaly_model_id: UUID
     failed_id: int
     failed_training_id: UUID
 
@@ -55,6 +58,7 @@ def build_line(kizu: RunningKizu) -> Line:
     second = rest.ended(project_id, rest.train(project_id, **BACKBONE, kizu={"symmetry": "flip_h"}))
     assert first["state"] == second["state"] == "succeeded", (first, second)
     failed_id, failed_training_id = _failed_training(kizu, rest)
+    anomaly_id, anomaly_model_id = _anomaly_model(rest)
     deployment = rest.ask(
         "POST", f"/v1/projects/{project_id}/deployments", json={"name": "Line 2", "modelId": first["modelId"]}
     )
@@ -75,19 +79,31 @@ def build_line(kizu: RunningKizu) -> Line:
         deployment_id=UUID(deployment["id"]),
         training_id=UUID(first["id"]),
         empty_id=_project(rest, "Housings, line 3"),
+        anomaly_id=anomaly_id,
+        anomaly_model_id=anomaly_model_id,
         failed_id=failed_id,
         failed_training_id=failed_training_id,
     )
 
 
-def _project(rest: Rest, name: str) -> int:
-    return rest.ask("POST", "/v1/projects", json={"name": name, "projectType": "classification"})["id"]
+def _project(rest: Rest, name: str, project_type: str = "classification") -> int:
+    return rest.ask("POST", "/v1/projects", json={"name": name, "projectType": project_type})["id"]
 
 
 def _mark_good(rest: Rest, project_id: int, name: str) -> None:
     classes = rest.ask("GET", f"/v1/projects/{project_id}/classes")
     class_id = next(one["id"] for one in classes if one["name"] == name)
     rest.ask("PUT", f"/v1/projects/{project_id}/classes/{class_id}", json={"isGood": True})
+
+
+def _anomaly_model(rest: Rest) -> tuple[int, UUID]:
+    project_id = _project(rest, "Cells, good ones only", "anomaly-detection")
+    cells = {"Normal": solar_cells(0.0, 30, skip=50), "Abnormal": solar_cells(1.0, 10, skip=50)}
+    rest.upload(project_id, zipped(cells))
+    rest.ask("POST", f"/v1/projects/{project_id}/autosplit", json={})
+    trained = rest.ended(project_id, rest.train(project_id, **BACKBONE))
+    assert trained["state"] == "succeeded", trained
+    return project_id, UUID(trained["modelId"])
 
 
 def _failed_training(kizu: RunningKizu, rest: Rest) -> tuple[int, UUID]:

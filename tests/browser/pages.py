@@ -28,6 +28,8 @@ PAGES: dict[str, Callable[[Line], str]] = {
     "model, images": lambda it: f"/projects/{it.project_id}/models/{it.model_ids[0]}/images?split=unlabelled",
     "model, one image": lambda it: f"/projects/{it.project_id}/models/{it.model_ids[0]}/images/{it.image_ids[3]}",
     "model, renamed": lambda it: f"/projects/{it.project_id}/models/{it.model_ids[0]}/rename",
+    "model, anomalies": lambda it: f"/projects/{it.anomaly_id}/models/{it.anomaly_model_id}",
+    "model, anomalous images": lambda it: f"/projects/{it.anomaly_id}/models/{it.anomaly_model_id}/images?split=test",
     "compare": lambda it: f"/projects/{it.project_id}/models/compare?a={it.model_ids[0]}&b={it.model_ids[1]}",
     "compare, which": lambda it: f"/projects/{it.project_id}/models/compare",
     "deploy": lambda it: f"/projects/{it.project_id}/deploy",

@@ -41,6 +41,8 @@ PICTURES = {
     ("compare", "light", 1280): "compare-light",
     ("endpoint", "dark", 1280): "endpoint-dark",
     ("monitor", "light", 1280): "monitor-light",
+    ("model, anomalies", "light", 1280): "model-anomalies-light",
+    ("model, anomalous images", "dark", 1280): "model-anomalous-images-dark",
     ("keys", "light", 1280): "keys-light",
     ("model, one image", "light", 1280): "model-image-light",
 }

@@ -43,7 +43,7 @@ def overlap(found: np.ndarray, *spots: tuple[int, int, int, int]) -> float:
     return (found & true).sum() / (found | true).sum()
 
 
-def test_a_mask_is_proposed_corrected_and_accepted(page: Page, parts: Drawing, keep: Callable) -> None:
+def test_a_mask_is_proposed_corrected_and_accepted(page: Page, parts: Drawing) -> None:
     hand = Hand(page, parts.url, parts.masks_id)
     hand.open(upload_spotted(parts.rest, parts.masks_id, [FIRST, SECOND]))
     hand.keyboard.press("2")
@@ -57,7 +57,6 @@ def test_a_mask_is_proposed_corrected_and_accepted(page: Page, parts: Drawing, k
     assert hand.shapes() == []  # nothing is saved until it is accepted
     hand.click(460, 350)
     proposed(hand, 2)
-    keep(page, "label-magic")
     hand.click(180, 180, button="right")
     proposed(hand, 3)
     hand.move(600, 40)
@@ -89,3 +88,14 @@ def test_a_box_is_proposed_around_what_stands_out(page: Page, parts: Drawing) ->
     proposed(hand, 1)
     hand.keyboard.press("Enter")
     assert np.allclose(hand.box(), FIRST, atol=5)
+
+
+def test_a_real_defect_is_proposed(page: Page, parts: Drawing, keep: Callable) -> None:
+    hand = Hand(page, parts.url, parts.masks_id)
+    hand.open(parts.mask_cell_id)
+    hand.keyboard.press("m")
+    hand.click(150, 85)
+    proposed(hand, 1)
+    keep(page, "label-magic")
+    hand.keyboard.press("Escape")
+    assert hand.shapes() == []
