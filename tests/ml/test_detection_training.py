@@ -17,9 +17,9 @@ from app.inference.bundle import read_bundle
 from app.inference.engine import Engine
 from app.inference.finder import Finder
 from worker.ml.evaluation.parity import ParityFailed
-from worker.ml.training import detection, detection_fit
+from worker.ml.training import detection, detection_fit, shape_training
 from worker.ml.training.detection import train_detection
-from worker.ml.training.detection_fit import Phase
+from worker.ml.training.phases import Phase
 
 SIDE_PX = 64
 SQUARE, BAR = 7, 9
@@ -253,7 +253,7 @@ def test_images_without_boxes_are_not_enough(run, tmp_path):
 
 
 def test_a_file_that_disagrees_is_not_published_but_kept(run, short, few, tmp_path, monkeypatch):
-    monkeypatch.setattr(detection, "MAX_SCORE_DIFFERENCE", -1.0)
+    monkeypatch.setattr(shape_training, "MAX_SCORE_DIFFERENCE", -1.0)
     with pytest.raises(ParityFailed):
         run(tmp_path, given=few)
     assert (tmp_path / "bundle/model.onnx").exists()

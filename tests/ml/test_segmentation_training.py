@@ -122,7 +122,7 @@ def few():
 def short():
     """Two epochs of three steps in each phase: for tests that do not look at how well it learned."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmentation, "BATCH", 3)
+        patch.setattr(segmentation_fit, "BATCH", 3)
         patch.setattr(segmentation_fit, "_MIN_STEPS_AN_EPOCH", 3)
         patch.setattr(segmentation_fit, "CROP_PX", 32)
         patch.setattr(segmentation, "FROZEN_ALONE", Phase("head", "Head", 2e-3, 2, 1.0))
@@ -137,7 +137,7 @@ def short():
 def trained(tmp_path_factory, run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segmentation, "FROZEN_ALONE", Phase("head", "Head", 1e-2, 6, 1.0))
-        patch.setattr(segmentation, "BATCH", 4)
+        patch.setattr(segmentation_fit, "BATCH", 4)
         return run(tmp_path_factory.mktemp("trained"))
 
 

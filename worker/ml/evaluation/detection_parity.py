@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from app.contracts.bundle import BundleManifest, FindRule, ParityCheck
 from app.inference.detection import Finds, select
 from app.inference.finder import Finder
-from worker.ml.exporters.detection import Whole, normalised
+from worker.ml.exporters.network import Whole, answers_in_torch
 
 _SAME_PX = 0.5  # a box may round to another sub-pixel, not to another place
 
@@ -24,8 +23,7 @@ def check_find_parity(
     largest, n_changed = 0.0, 0
     for picture in pictures:
         boxes, scores = finder.raw(picture[None])
-        with torch.inference_mode():
-            own_boxes, own_scores = whole(normalised(torch.tensor(picture[None]), manifest.preprocessing))
+        own_boxes, own_scores = answers_in_torch(whole, [picture], manifest.preprocessing)
         expected = own_boxes[0].numpy(), own_scores[0].numpy()
         largest = max(largest, float(np.abs(scores[0] - expected[1]).max()))
         rule = (manifest.finds or FindRule()).model_copy(update={"score_floor": manifest.decision.threshold})

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from worker.ml.backbones.tail import Tail
 from worker.ml.heads.assignment import Truth, assign, generalised_iou
 
 _PRIOR = 0.01  # score of every point before anything was learned: background is what there is most of
@@ -106,23 +105,6 @@ class DetectionHead(nn.Module):
             points.append(centres)
             strides.append(torch.full((len(centres),), float(stride), device=x.device))
         return Answers(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(points), torch.cat(strides))
-
-
-class Detector(nn.Module):
-    """What learns: the last blocks of a backbone, or none, and the head."""
-
-    def __init__(self, tail: Tail, head: DetectionHead) -> None:
-        super().__init__()
-        self.tail = tail
-        self.head = head
-
-    def forward(self, inputs: Sequence[Tensor]) -> Answers:
-        """Return what it says of the maps that `tail.inputs` names."""
-        # Depthwise convolutions learn slower in bf16 than in f32 on a CPU; the head's dense ones twice as fast.
-        with torch.autocast("cpu", enabled=False):
-            maps = self.tail(inputs)
-        answers: Answers = self.head(maps)
-        return answers
 
 
 def detection_loss(answers: Answers, truth: Truth) -> Tensor:

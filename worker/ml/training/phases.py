@@ -48,11 +48,21 @@ class Phase:
 
 
 class Learner(Protocol):
-    """What one kind of head adds: its pictures, its targets, its loss and its score on dev."""
+    """What one kind of head adds: its pictures, its targets, its loss and its score on dev.
+
+    Attributes:
+        taps: The maps that the head reads.
+        score_name: Of the curve of `score`.
+        score_shown_as: The same, for the log.
+        n_batch: Windows of a batch.
+        n_steps: Batches of an epoch.
+    """
 
     taps: tuple[int, ...]
     score_name: str
     score_shown_as: str
+    n_batch: int
+    n_steps: int
 
     @property
     def head(self) -> nn.Module: ...
@@ -102,14 +112,12 @@ class PhasedFit:
         ground: Backbone, sizes, seed, folders.
         learner: The head and what belongs to it.
         dev: Windows to choose the best epoch by; may be empty.
-        n_steps: Batches of an epoch.
-        n_batch: Windows of a batch.
     """
 
-    def __init__(self, ground: Ground, learner: Learner, dev: Crops, *, n_steps: int, n_batch: int) -> None:
+    def __init__(self, ground: Ground, learner: Learner, dev: Crops) -> None:
         self.backbone = load(ground.card)
         self._ground, self._learner, self._dev = ground, learner, dev
-        self._n_steps, self._n_batch = n_steps, n_batch
+        self._n_steps, self._n_batch = learner.n_steps, learner.n_batch
         self._reporter = ground.reporter
 
     def run(self, phases: Sequence[Phase], *, budget_s: float | None) -> Network:
@@ -124,17 +132,20 @@ class PhasedFit:
             done += phase.share_of_budget
         return network
 
-    def answers(self, network: nn.Module, part: FrozenPart, crops: Crops) -> Iterator[Any]:
-        """Give what a network says of windows, batch by batch."""
-        for start in range(0, len(crops), _SCORE_BATCH):
-            indices = range(start, min(start + _SCORE_BATCH, len(crops)))
+    def answers(
+        self, network: nn.Module, part: FrozenPart, crops: Crops, n_windows: int | None = None
+    ) -> Iterator[Any]:
+        """Give what a network says of the first windows, or of all, batch by batch."""
+        n_windows = len(crops) if n_windows is None else n_windows
+        for start in range(0, n_windows, _SCORE_BATCH):
+            indices = range(start, min(start + _SCORE_BATCH, n_windows))
             self._reporter.step()
             yield network(part(map(crops.picture, indices), len(indices)))
 
-    def part(self, network: Network, picture: Preprocessing) -> FrozenPart:
-        """Return what comes before a network, for pictures of a size."""
+    def part(self, network: Network, picture: Preprocessing | None = None) -> FrozenPart:
+        """Return what comes before a network, for pictures of a size; without one, that of whole windows."""
         # The rounding of bf16 is far below what changing the pictures does to the maps.
-        return FrozenPart(self._ground.graph, network.tail.inputs, picture, precision="bf16")
+        return FrozenPart(self._ground.graph, network.tail.inputs, picture or self._ground.picture, precision="bf16")
 
     def _network(self, phase: Phase) -> Network:
         card, taps = self._ground.card, self._learner.taps
@@ -189,7 +200,7 @@ class PhasedFit:
     def _parts(self, network: Network) -> tuple[FrozenPart, FrozenPart]:
         train = self.part(network, self._ground.train_picture)
         is_same = self._ground.picture == self._ground.train_picture
-        return train, train if is_same else self.part(network, self._ground.picture)
+        return train, train if is_same else self.part(network)
 
     def _batches(self, part: FrozenPart, generator: np.random.Generator) -> Iterator[Batch]:
         n = self._n_batch

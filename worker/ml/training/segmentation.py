@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from app.contracts.bundle import BundleManifest, DecisionRule, MaskRule, ParityCheck, Precision, Preprocessing
 from app.contracts.dataset import Dataset, DatasetItem
@@ -15,7 +14,6 @@ from app.inference.bundle import Bundle
 from app.inference.rasters import draw_shape
 from app.inference.segmentation_metrics import SegmentationMetrics
 from app.inference.segmenter import Segmenter
-from worker.ml.backbones.export import exported
 from worker.ml.data.crops import Crops, class_map
 from worker.ml.data.extraction import OpenImage
 from worker.ml.evaluation.segmentation import (
@@ -29,7 +27,7 @@ from worker.ml.evaluation.segmentation import (
 from worker.ml.evaluation.segmentation_parity import check_mask_parity
 from worker.ml.exporters.network import Whole, WholeSegmenter
 from worker.ml.training.bundling import Origin
-from worker.ml.training.phases import Ground, Phase, PhasedFit
+from worker.ml.training.phases import Phase, PhasedFit
 from worker.ml.training.reporting import OnEvent
 from worker.ml.training.result import TrainedModel
 from worker.ml.training.segmentation_fit import SegmentationLearner
@@ -38,7 +36,6 @@ from worker.ml.training.shape_training import Found, ShapeTraining, shown, with_
 FROZEN = Phase("head", "Head", 5e-3, 8, 0.2)
 TUNED = Phase("tail", "Last stages", 2e-3, 20, 0.8, backbone_share=0.4, block_decay=0.8)
 FROZEN_ALONE = Phase("head", "Head", 5e-3, 24, 1.0)
-BATCH = 16
 _N_CHOSEN_BY = 100  # images that the threshold of pixels is chosen by
 
 
@@ -75,7 +72,6 @@ class _Training(ShapeTraining[Segmenter, SegmentationMetrics]):
     libraries = ("numpy", "onnx", "openvino", "pillow", "scikit-learn", "scipy", "torch")
 
     def fit(self, train: Crops, dev: Crops, preprocessing: Preprocessing, *, budget_s: float | None) -> Whole:
-        torch.manual_seed(self.spec.seed)
         learner = SegmentationLearner(
             self.card,
             train,
@@ -84,20 +80,7 @@ class _Training(ShapeTraining[Segmenter, SegmentationMetrics]):
             preprocessing=preprocessing,
             augmentation=self.augmentation(preprocessing),
         )
-        side = {"width_px": learner.side_px, "height_px": learner.side_px}
-        ground = Ground(
-            card=self.card,
-            graph=exported(self.card, image_size_px=preprocessing.width_px, cache_dir=self.cache_dir),
-            picture=preprocessing,
-            train_picture=preprocessing.model_copy(update=side),
-            precision=self.precision,
-            seed=self.spec.seed,
-            work_dir=self.work_dir,
-            key=self.key,
-            reporter=self.reporter,
-        )
-        n_batch = min(BATCH, max(2, len(train)))
-        fit = PhasedFit(ground, learner, dev, n_steps=learner.n_steps(n_batch), n_batch=n_batch)
+        fit = PhasedFit(self.ground(preprocessing, learner.side_px), learner, dev)
         is_tuned = self.spec.method == "fine_tuning"
         network = fit.run((FROZEN, TUNED) if is_tuned else (FROZEN_ALONE,), budget_s=budget_s)
         return WholeSegmenter(fit.backbone, network).eval()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
+import torch
 from pydantic import BaseModel
 
 from app.catalog import BACKBONES, SYMMETRIES, NotTrainable
@@ -32,6 +33,7 @@ from app.inference.loaded import ShapeModel
 from app.inference.preprocess import open_picture, to_pixels
 from app.inference.sessions.openvino import supported_precision
 from app.inference.windows import windows_of
+from worker.ml.backbones.export import exported
 from worker.ml.data.augmentation import Augmentation
 from worker.ml.data.crops import Crops, make_crops
 from worker.ml.data.extraction import OpenImage
@@ -39,6 +41,7 @@ from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.exporters.network import SCORES_NAME, Whole, export
 from worker.ml.training.bundling import Origin, lineage_of, write_manifest
 from worker.ml.training.input_plan import plan_input
+from worker.ml.training.phases import Ground
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 
@@ -101,6 +104,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         self._say_input(preprocessing, tiling)
         train, dev = self._crops(preprocessing, tiling)
         self.reporter.begin("Fitting", until=0.85, message=f"Preparing {self.card.name}")
+        torch.manual_seed(self.spec.seed)  # of the head's first weights
         budget_s = self.spec.time_budget_s * _FIT_SHARE if self.spec.time_budget_s else None
         whole = self.fit(train, dev, preprocessing, budget_s=budget_s)
         bundle = self.tuned(self._compose(whole, self._manifest(preprocessing, tiling, origin)))
@@ -191,6 +195,21 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
             flip_y=any(view.index in {2, 5, 6, 7} for view in views),
             quarter_turns=any(view.quarter_turns % 2 for view in views),
             pad_value=preprocessing.pad_value,
+        )
+
+    def ground(self, preprocessing: Preprocessing, train_side_px: int | None = None) -> Ground:
+        """Return where a fit stands; `train_side_px` is that of the cut-outs it learns from, without: whole windows."""
+        side = {"width_px": train_side_px, "height_px": train_side_px} if train_side_px else {}
+        return Ground(
+            card=self.card,
+            graph=exported(self.card, image_size_px=preprocessing.width_px, cache_dir=self.cache_dir),
+            picture=preprocessing,
+            train_picture=preprocessing.model_copy(update=side),
+            precision=self.precision,
+            seed=self.spec.seed,
+            work_dir=self.work_dir,
+            key=self.key,
+            reporter=self.reporter,
         )
 
     # Bundle
