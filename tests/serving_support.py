@@ -1,5 +1,6 @@
 """An endpoint that serves a real model, and a real server in a process of its own."""
 
+import io
 import os
 import socket
 import subprocess
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
 from sqlalchemy import select
 
 from app.accounts.permissions import Actor
@@ -21,9 +26,12 @@ from app.db.tables import Deployment, ModelVersion, Project
 from app.jobs import service as job_service
 from app.serving import service as serving_service
 from tests import factories, model_support
+from worker.ml.training import segmentation, segmentation_fit
+from worker.ml.training.phases import Phase
 from worker.tasks.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
+SQUARE = 2  # its value in a mask of `masked_part`
 SPLITS = [("good", "train")] * 12 + [("scratch", "train")] * 12 + [("good", "dev")] * 3 + [("scratch", "dev")] * 3
 
 
@@ -70,6 +78,53 @@ def serve_anomaly(actor: Actor, program: Poster, *, n_good: int = 40, n_abnormal
         url = f"/v1/projects/{project_id}/images"
         answer = program.post(url, files={"file": (f"{seed}.png", content)}, data={"label": label})
         assert answer.status_code == 201, answer.text
+    return _train_and_serve(actor, project_id)
+
+
+def masked_part(seed: int, *, is_marked: bool = True) -> tuple[bytes, bytes]:
+    """Return a grey picture of 64 x 64 px with a bright bar or a dark square, or without; and its mask as PNG."""
+    generator = np.random.default_rng(seed)
+    pixels, values = generator.normal(110, 6, (64, 64)), np.zeros((64, 64), np.uint8)
+    if is_marked:
+        kind = SQUARE if seed % 2 else 1
+        height, width = (10, 34) if kind == 1 else (20, 20)
+        top, left = (int(generator.integers(2, 62 - side)) for side in (height, width))
+        place = np.s_[top : top + height, left : left + width]
+        pixels[place] += 90 if kind == 1 else -90
+        values[place] = kind
+    pictures = []
+    for array in (pixels.clip(0, 255).astype(np.uint8), values):
+        out = io.BytesIO()
+        Picture.fromarray(array).save(out, "PNG")
+        pictures.append(out.getvalue())
+    return pictures[0], pictures[1]
+
+
+def serve_masks(actor: Actor, program: Poster, *, n_images: int = 30) -> Served:
+    """Make a segmentation project over REST, with masks as labels; train it, and put an endpoint on the model."""
+    made = program.post("/v1/projects", json={"name": "Plates", "projectType": "segmentation"})
+    project_id = made.json()["data"]["id"]
+    for seed in range(n_images):
+        content, mask = masked_part(seed, is_marked=seed % 5 != 0)
+        answer = program.post(
+            f"/v1/projects/{project_id}/images",
+            files={"file": (f"{seed}.png", content), "label": ("mask.png", mask)},
+            data={"split": "test" if seed % 3 == 2 else "train", "label_map": '{"1": "bar", "2": "square"}'},
+        )
+        assert answer.status_code == 201, answer.text
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small spend more time waking threads than computing
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(segmentation, "FROZEN_ALONE", Phase("head", "Head", 1e-2, 7, 1.0))
+            patch.setattr(segmentation_fit, "BATCH", 4)
+            return _train_and_serve(actor, project_id)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train_and_serve(actor: Actor, project_id: int) -> Served:
+    """Train a project as a worker does, and put an endpoint on the model."""
     spec = TrainSpec(backbone="toy", image_size_px=64)
     with transaction() as session:
         job_id = job_service.start_training(session, actor=actor, project_id=project_id, spec=spec).id

@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.accounts.permissions import Actor, Role
+from app.contracts.tasks import TaskType
 from app.db.session import transaction
 from app.projects import service as project_service
 from tests import factories
@@ -26,7 +27,8 @@ def test_a_bad_name_is_said_and_creates_nothing(browser: TestClient, name: str) 
     assert "cards" not in browser.get("/projects").text
 
 
-def test_a_type_that_cannot_be_trained_yet_is_said(program: TestClient) -> None:
+def test_a_type_that_cannot_be_trained_yet_is_said(program: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_service, "SUPPORTED_TASKS", frozenset({TaskType.CLASSIFICATION}))
     answer = program.post("/v1/projects", json={"name": "Boxes", "projectType": "segmentation"})
     assert answer.status_code == 422
     assert "cannot be created yet" in answer.json()["message"]

@@ -20,7 +20,7 @@ def test_unknown_names_are_refused_with_their_field(field):
 
 def test_a_head_for_another_task_is_refused():
     with pytest.raises(IncompatibleChoice):
-        check(TrainSpec(), TaskType.SEGMENTATION)
+        check(TrainSpec(head="linear"), TaskType.SEGMENTATION)
 
 
 def test_what_auto_compares_exists_and_is_cheapest_first():
