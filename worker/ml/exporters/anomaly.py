@@ -20,6 +20,7 @@ from worker.ml.heads.patch_memory import TOP_SHARE, PatchMemory
 
 PATCHES_NAME = "patches"
 STRIDES = (8, 16)  # finer maps see noise, coarser ones whole objects
+_PATCHES_AT_ONCE = 256
 
 
 class PatchGraph:
@@ -137,15 +138,19 @@ def compose(patch_graph: PatchGraph, memory: PatchMemory, threshold: float, path
 def _add_distances(graph: Graph, patches: str, memory: PatchMemory) -> str:
     """Add the distance of each cell to the nearest remembered patch, (B, 1, G', G).
 
-    |x - m|^2 = |x|^2 - 2 x m + |m|^2: for all m at once that is a 1 x 1 convolution.
+    |x - m|^2 = |x|^2 - 2 x m + |m|^2: for many m at once that is a 1 x 1 convolution. For all at once it would be a
+    third as fast, since its answer would not stay in the processor's cache.
     """
     weight = memory.directions.T[:, :, None, None]
     own = graph.add("Conv", patches, graph.constant(weight), graph.constant(-memory.mean @ memory.directions))
     squares = np.einsum("mp,mp->m", memory.patches, memory.patches)
-    kernel = -2.0 * memory.patches[:, :, None, None]
-    least = graph.add(
-        "ReduceMin", graph.add("Conv", own, graph.constant(kernel), graph.constant(squares)), axes=[1], keepdims=1
-    )
+    nearest = []
+    for start in range(0, len(squares), _PATCHES_AT_ONCE):
+        some = slice(start, start + _PATCHES_AT_ONCE)
+        kernel = graph.constant(-2.0 * memory.patches[some, :, None, None])
+        away = graph.add("Conv", own, kernel, graph.constant(squares[some]))
+        nearest.append(graph.add("ReduceMin", away, axes=[1], keepdims=1))
+    least = graph.add("Min", *nearest)
     squared = graph.add("Add", least, graph.add("ReduceSumSquare", own, axes=[1], keepdims=1))
     # Rounding may take a distance of nothing below zero.
     return graph.add("Sqrt", graph.add("Relu", squared))

@@ -48,7 +48,7 @@ HEAD = "patch_memory"
 MIN_GOOD = 2
 # Patches that the memory is chosen from, in float16: about 50 MB, however many images there are.
 MAX_POOL = 150_000
-MAX_REMEMBERED = 5_000
+MAX_REMEMBERED = 3_000
 _FEW = 50  # images below which each is held out once, in five parts; above, one fifth is
 _N_FOLDS = 5
 _MAX_HELD_OUT = 60
