@@ -94,7 +94,7 @@ def test_a_real_defect_is_proposed(page: Page, parts: Drawing, keep: Callable) -
     hand = Hand(page, parts.url, parts.masks_id)
     hand.open(parts.mask_cell_id)
     hand.keyboard.press("m")
-    hand.click(150, 85)
+    hand.click(150, 108)
     proposed(hand, 1)
     keep(page, "label-magic")
     hand.keyboard.press("Escape")

@@ -34,7 +34,7 @@ def refined(pixels: np.ndarray, window: Window, marked: np.ndarray, *, snaps: bo
         own = _snapped(np.ascontiguousarray(shown), own, reach=max(2, round(1.5 * scale / window.scale)))
     if scale < 1:
         native = window.width, window.height
-        own = cv2.resize(own.astype(np.float32), native, interpolation=cv2.INTER_LINEAR) > 0.5
+        own = _enlarged(own, native)
     out = np.zeros(pixels.shape[:2], dtype=bool)
     out[window.top : window.top + window.height, window.left : window.left + window.width] = own
     return out
@@ -51,14 +51,19 @@ def parted(
 
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
-    own = np.ascontiguousarray(marked[top : rows[-1] + 1, left : columns[-1] + 1])
-    shown = np.ascontiguousarray(pixels[top : rows[-1] + 1, left : columns[-1] + 1])
+    whole = marked[top : rows[-1] + 1, left : columns[-1] + 1]
+    native = whole.shape[1], whole.shape[0]
+    scale = min(1.0, _MOST_PX / max(native))
+    size = max(round(native[0] * scale), 1), max(round(native[1] * scale), 1)
+    own = cv2.resize(whole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    part = pixels[top : rows[-1] + 1, left : columns[-1] + 1]
+    shown = np.ascontiguousarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
     basins = np.zeros(own.shape, np.int32)
     basins[~own] = 3
     height, width = own.shape
     for points, basin in ((keep, 1), (away, 2)):
         for x, y in points:
-            at_x, at_y = int(x) - left, int(y) - top
+            at_x, at_y = int((x - left) * scale), int((y - top) * scale)
             if 0 <= at_x < width and 0 <= at_y < height and own[at_y, at_x]:
                 basins[at_y, at_x] = basin
     if not (basins == 2).any():
@@ -69,8 +74,17 @@ def parted(
         basins[np.unravel_index(np.argmax(np.minimum(far, 3 * deep) * own), own.shape)] = 1
     cv2.watershed(shown, basins)
     out = np.zeros_like(marked)
-    out[top : top + height, left : left + width] = own & (basins == 2)
+    out[top : rows[-1] + 1, left : columns[-1] + 1] = whole & _enlarged(own & (basins == 2), native)
     return out
+
+
+def _enlarged(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a mask at a size (width, height), its outline smooth. In bytes: of twelve megapixels, floats are slow."""
+    import cv2
+
+    if size == (marked.shape[1], marked.shape[0]):
+        return marked
+    return np.asarray(cv2.resize(marked.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR) > 127)
 
 
 def _filled(marked: np.ndarray) -> np.ndarray:
