@@ -88,7 +88,7 @@ def plan_split(
 
 
 def freeze(
-    session: Session, *, project: Project, min_per_category: int = 2, created_by_id: int | None = None
+    session: Session, *, project: Project, min_per_category: int = readiness.MIN_EACH, created_by_id: int | None = None
 ) -> DatasetVersion:
     """Return the project's labelled images as an immutable dataset version; the caller has checked the permission.
 
@@ -104,7 +104,8 @@ def freeze(
     task = TaskType(project.task)
     categories = project_service.list_categories(session, project.id)
     rows = _labelled_rows(session, project)
-    readiness.check_enough(task, categories, map(classes_of, rows), min_per_category)
+    holdings = readiness.count_holdings(categories, map(classes_of, rows))
+    readiness.check_enough(task, categories, holdings, min_per_category)
     chosen = _assigned(
         rows,
         percentages=splits.DEFAULT_PERCENTAGES,

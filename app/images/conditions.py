@@ -26,8 +26,6 @@ from app.db.tables import Annotation, Image, ImageMetadata, ImageTag, Prediction
 from app.images.filters import NONE, ImageFilter, Sort
 from app.images.vocabulary import ModelRef
 
-# NG scores this close to the threshold are called unsure, on either side.
-UNSURE_BAND = 0.1
 _LAST = 9.0  # sorts what has no score behind every score, which lies in [0, 1]
 
 
@@ -122,7 +120,7 @@ def is_wrong() -> ColumnElement[bool]:
 
 def is_unsure(model: ModelRef) -> ColumnElement[bool]:
     if model.rule == "ng":
-        close = func.abs(Prediction.ng_score - model.threshold) <= UNSURE_BAND
+        close = func.abs(Prediction.ng_score - model.threshold) <= model.unsure_band
     else:
         close = Prediction.score < model.threshold
     return case((close, literal(value=True)), else_=literal(value=False))

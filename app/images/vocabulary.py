@@ -13,6 +13,12 @@ from app.db.tables import Annotation, Category, Image, MetadataField, ModelVersi
 _WITH_SHAPES = [task for task in TaskType if task.has_shapes]
 
 
+# Of probabilities. Scores of anomalies are s / (s + t) of a distance s and its threshold t, and lie near one half: .02
+# is a distance within 8 % of the threshold.
+_UNSURE_BAND = 0.1
+_ANOMALY_BAND = 0.02
+
+
 @dataclass(frozen=True, slots=True)
 class ClassRef:
     id: int
@@ -41,13 +47,17 @@ class FieldRef:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """The model whose predictions are shown. `rule` is the kind of `app.contracts.bundle.DecisionRule`."""
+    """The model whose predictions are shown. `rule` is the kind of `app.contracts.bundle.DecisionRule`.
+
+    NG scores within `unsure_band` of the threshold are called unsure, on either side.
+    """
 
     id: UUID
     name: str
     rule: str
     threshold: float
     has_heat: bool
+    unsure_band: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,8 @@ def load(session: Session, project_id: int, *, model_id: UUID | None = None, wit
     }
     if model_id is not None and not of_kind["model"]:
         raise NotFound("This project has no such model.")
+    tasks = [TaskType(row.hint) for row in of_kind["total"]]
+    band = _ANOMALY_BAND if TaskType.ANOMALY in tasks else _UNSURE_BAND
     return Vocabulary(
         classes=tuple(
             ClassRef(int(r.key), r.name, r.hint, bool(r.flag), r.note, int(r.number or 0)) for r in of_kind["class"]
@@ -105,8 +117,10 @@ def load(session: Session, project_id: int, *, model_id: UUID | None = None, wit
         tags=tuple(TagRef(int(r.key), r.name, r.hint) for r in of_kind["tag"]),
         fields=tuple(FieldRef(int(r.key), r.name, r.hint) for r in of_kind["field"]),
         n_images=sum(int(r.number) for r in of_kind["total"]),
-        has_shapes=any(TaskType(r.hint).has_shapes for r in of_kind["total"]),
-        model=next((ModelRef(UUID(r.key), r.name, r.hint, r.number, bool(r.note)) for r in of_kind["model"]), None),
+        has_shapes=any(task.has_shapes for task in tasks),
+        model=next(
+            (ModelRef(UUID(r.key), r.name, r.hint, r.number, bool(r.note), band) for r in of_kind["model"]), None
+        ),
     )
 
 

@@ -57,7 +57,7 @@ def _confidence_rule(best: Floats, measured_on: str) -> DecisionRule:
     return DecisionRule(kind="confidence", threshold=limit, reason=reason)
 
 
-def best_f1_threshold(is_ng: Bools, ng_score: Floats) -> tuple[float, float]:
+def best_f1_threshold(is_ng: Bools, ng_score: Floats, *, good_weight: float = 1.0) -> tuple[float, float]:
     """Return the threshold of the highest F1 of finding defects, and that F1.
 
     Only the order of the scores matters to F1, so every cut between neighbouring ones is tried; the threshold lies in
@@ -68,12 +68,13 @@ def best_f1_threshold(is_ng: Bools, ng_score: Floats) -> tuple[float, float]:
     Args:
         is_ng: Which images (N,) are defective; some are.
         ng_score: (N,) in [0, 1]. At or above the threshold an image is called defective.
+        good_weight: How many images each good one stands for, where they are rarer here than on the line.
     """
     order = np.argsort(-ng_score, kind="stable")
     score, label = ng_score[order], is_ng[order].astype(np.int64)
     called = np.arange(len(label) + 1)
     hits = np.r_[0, np.cumsum(label)]
-    f1 = precision_recall_f1(hits, called - hits, label.sum() - hits)["f1"]
+    f1 = precision_recall_f1(hits, good_weight * (called - hits), label.sum() - hits)["f1"]
     upper, lower = np.r_[1.0, score], np.r_[score, 0.0]
     f1[upper - lower <= _MIN_GAP] = -1.0
     cut = len(f1) - 1 - int(np.argmax(f1[::-1]))

@@ -3,9 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.contracts.tasks import TaskType
+
 # Seen on two cores with the smallest backbone: seconds of a training besides its images, and for each new image.
 USUAL_BASE_S = 8.0
-USUAL_IMAGE_S = 0.02
+USUAL_IMAGE_S = {
+    TaskType.CLASSIFICATION: 0.02,
+    TaskType.ANOMALY: 0.06,
+    TaskType.DETECTION: 0.5,
+    TaskType.SEGMENTATION: 0.5,
+}
+_KEEPS_FEATURES = frozenset({TaskType.CLASSIFICATION})
 # The first training of an installation converts each backbone once.
 FIRST_TIME_S = 25.0
 _FASTEST_IMAGE_S, _SLOWEST_IMAGE_S = 0.001, 2.0
@@ -20,24 +28,30 @@ class PastRun:
     seconds: float
 
 
-def estimate_s(n_images: int, past: Sequence[PastRun], *, is_first: bool = False) -> float:
+def estimate_s(
+    n_images: int, past: Sequence[PastRun], *, task: TaskType = TaskType.CLASSIFICATION, is_first: bool = False
+) -> float:
     """Return the seconds that a training of `n_images` is likely to take.
 
-    Features are kept, so only images that no earlier training saw cost the full price. How much that is shows in the
-    run with the most images, which had to compute them; what a repeated run costs shows in the quickest one.
+    Where features are kept, only images that no earlier training saw cost the full price. How much that is shows in
+    the run with the most images, which had to compute them; what a repeated run costs shows in the quickest one.
+    Elsewhere every image costs what it did in the quickest run.
 
     Args:
         past: Trainings of the same project, in any order.
+        task: What the project learns.
         is_first: Nothing was ever trained on this installation.
     """
     if not past:
-        return USUAL_BASE_S + USUAL_IMAGE_S * n_images + (FIRST_TIME_S if is_first else 0.0)
+        return USUAL_BASE_S + USUAL_IMAGE_S[task] * n_images + (FIRST_TIME_S if is_first else 0.0)
+    if task not in _KEEPS_FEATURES:
+        return min(run.seconds * max(1, n_images) / max(1, run.n_images) for run in past)
     largest = max(past, key=lambda run: (run.n_images, run.seconds))
     # A single run tells only the sum of base and images: take the base as usual, but not more than half of it.
     base_s = min(run.seconds for run in past) if len(past) > 1 else min(USUAL_BASE_S, largest.seconds / 2)
     image_s = (largest.seconds - base_s) / max(1, largest.n_images)
     if image_s <= 0:  # every run was a repetition
-        image_s = USUAL_IMAGE_S
+        image_s = USUAL_IMAGE_S[task]
     n_new = max(0, n_images - largest.n_images)
     return base_s + min(max(image_s, _FASTEST_IMAGE_S), _SLOWEST_IMAGE_S) * n_new
 

@@ -96,9 +96,10 @@ def delete(actor: Deleter, session: SessionDep, project_id: int, job_id: UUID) -
 def _train_page(
     request: Request, session: Session, project: Project, *, status: int = 200, refusal: str | None = None
 ) -> Response:
-    ready = queries.get_readiness(session, project.id)
+    ready = queries.get_readiness(session, project)
     jobs = queries.list_jobs(session, project.id)
-    seconds = _expected_s(ready.n_labelled + ready.n_unlabelled, queries.list_past_runs(jobs))
+    task = TaskType(project.task)
+    seconds = _expected_s(ready.n_labelled + ready.n_unlabelled, queries.list_past_runs(jobs), task)
     return render(
         request,
         "pages/jobs/train.html",
@@ -108,7 +109,7 @@ def _train_page(
         ready=ready,
         refusal=refusal,
         estimate=estimates.in_words(seconds),
-        options=_options(TaskType(project.task)),
+        options=_options(task),
         symmetries=catalog.SYMMETRIES.values(),
         jobs=jobs,
         cards=_cards(session, jobs),
@@ -160,10 +161,11 @@ def _card(session: Session, project_id: int, job_id: UUID) -> JobCard:
 def _full_cards(session: Session, wanted: list[JobRow], jobs: list[JobRow]) -> list[JobCard]:
     past, now = queries.list_past_runs(jobs), utc_now()
     events = queries.list_events(session, [job.id for job in wanted])
-    return [make_card(job, events[job.id], now=now, expected_s=_expected_s(job.n_images or 0, past)) for job in wanted]
+    expected = {job.id: _expected_s(job.n_images or 0, past, job.task) for job in wanted}
+    return [make_card(job, events[job.id], now=now, expected_s=expected[job.id]) for job in wanted]
 
 
-def _expected_s(n_images: int, past: list[estimates.PastRun]) -> float:
+def _expected_s(n_images: int, past: list[estimates.PastRun], task: TaskType) -> float:
     # Where the worker has a disk of its own this says too much once, and never again.
     is_first = not past and not (get_settings().cache_dir / "backbones").is_dir()
-    return estimates.estimate_s(n_images, past, is_first=is_first)
+    return estimates.estimate_s(n_images, past, task=task, is_first=is_first)

@@ -9,56 +9,61 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Actor
 from app.contracts.jobs import JobKind, JobState, TrainSpec
+from app.contracts.tasks import TaskType
 from app.core.errors import NotFound
-from app.db.tables import Category, DatasetVersion, Image, Job, JobEvent, ModelVersion, Project, User
+from app.datasets import readiness
+from app.db.tables import Annotation, Category, DatasetVersion, Image, Job, JobEvent, ModelVersion, Project, User
 from app.jobs import estimates
 from app.jobs.schemas import ClassCount, JobRow, Readiness, RunningJob
 from app.jobs.transitions import ACTIVE
 from app.projects import service as project_service
 
-MIN_PER_CLASS = 2
 LISTED = 30
 LOG_LINES = 200
 
 
-def get_readiness(session: Session, project_id: int) -> Readiness:
+def get_readiness(session: Session, project: Project) -> Readiness:
     """Count what could be trained on, and say what is missing. Freezing checks the same again."""
-    unlabelled = select(func.count()).where(Image.project_id == project_id, Image.category_id.is_(None))
-    query = (
-        select(Category, func.count(Image.id), unlabelled.scalar_subquery(), func.min(Image.id))
-        .outerjoin(Image, and_(Image.category_id == Category.id, Image.is_labelled.is_(True)))
-        .where(Category.project_id == project_id)
-        .group_by(Category.id)
-        .order_by(Category.index)
+    task = TaskType(project.task)
+    is_labelled = Image.is_labelled.is_(True)
+    of_project = select(func.count()).where(Image.project_id == project.id)
+    query = select(
+        Category,
+        func.count(func.distinct(Image.id)),
+        of_project.where(is_labelled).scalar_subquery(),
+        of_project.where(Image.is_labelled.is_(False)).scalar_subquery(),
+        func.min(Image.id),
     )
+    if task.has_shapes:
+        query = query.outerjoin(Annotation, Annotation.category_id == Category.id).outerjoin(
+            Image, and_(Image.id == Annotation.image_id, is_labelled)
+        )
+    else:
+        query = query.outerjoin(Image, and_(Image.category_id == Category.id, is_labelled))
+    query = query.where(Category.project_id == project.id).group_by(Category.id).order_by(Category.index)
     rows = session.execute(query).all()
-    classes = tuple(ClassCount(category.id, category.name, category.color, count) for category, count, _, _ in rows)
     return Readiness(
-        classes=classes,
-        n_labelled=sum(one.n_labelled for one in classes),
-        n_unlabelled=rows[0][2] if rows else 0,
+        classes=tuple(ClassCount(one.id, one.name, one.color, count) for one, count, *_ in rows),
+        n_labelled=rows[0][2] if rows else 0,
+        n_unlabelled=rows[0][3] if rows else 0,
         sample_image_id=next((image_id for *_, image_id in reversed(rows) if image_id is not None), None),
-        problem=find_problem(classes),
+        problem=_find_problem(task, {one: count for one, count, *_ in rows}),
     )
 
 
-def find_problem(classes: Sequence[ClassCount]) -> str | None:
+def _find_problem(task: TaskType, held: dict[Category, int]) -> str | None:
     """Return why these classes cannot be trained on, in a sentence that says what to do; None where they can."""
-    if len(classes) < 2:
-        return "Training needs at least two classes. Add another class, and label images of it."
-    few = [one for one in classes if one.n_labelled < MIN_PER_CLASS]
-    if not few:
-        return None
-    if len(few) == len(classes) and not any(one.n_labelled for one in classes):
-        return "No image has a class yet. Label at least two images of each class."
-    named = ", ".join(f"“{one.name}” has {one.n_labelled or 'none'}" for one in few[:4])
-    more = f", and {len(few) - 4} other classes have too few" if len(few) > 4 else ""
-    return f"Each class needs at least two labelled images: {named}{more}."
+    try:
+        readiness.check_enough(task, list(held), {category.id: count for category, count in held.items()})
+    except readiness.DatasetNotReady as problem:
+        return problem.detail
+    return None
 
 
 def _jobs() -> Select[*tuple[Any, ...]]:
     return (
-        select(Job, DatasetVersion, ModelVersion.id, ModelVersion.name, User.name)
+        select(Job, DatasetVersion, ModelVersion.id, ModelVersion.name, User.name, Project.task)
+        .join(Project, Project.id == Job.project_id)
         .outerjoin(DatasetVersion, DatasetVersion.id == Job.dataset_version_id)
         .outerjoin(ModelVersion, ModelVersion.job_id == Job.id)
         .outerjoin(User, User.id == Job.created_by_id)
@@ -130,13 +135,14 @@ def list_running(session: Session, *, actor: Actor) -> list[RunningJob]:
 
 
 def to_row(row: Row[*tuple[Any, ...]]) -> JobRow:
-    job, version, model_id, model_name, author = row
+    job, version, model_id, model_name, author, task = row
     state = JobState(job.state)
     ended = job.ended_at if state.is_terminal else None
     return JobRow(
         id=job.id,
         spec=TrainSpec.model_validate(job.spec),
         project_id=job.project_id,
+        task=TaskType(task),
         title=model_name or job.spec.get("name") or "Training",
         state=state.value,
         is_terminal=state.is_terminal,

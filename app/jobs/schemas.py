@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.contracts.jobs import Comparison, TrainSpec
+from app.contracts.tasks import TaskType
 
 
 def _none_if_blank(value: Any) -> Any:
@@ -105,6 +106,7 @@ class JobRow:
     id: UUID
     spec: TrainSpec
     project_id: int
+    task: TaskType
     title: str
     state: str
     is_terminal: bool

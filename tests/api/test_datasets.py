@@ -93,7 +93,7 @@ def test_nothing_changed_means_the_same_version(owner: Actor, project: Project) 
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ((0, 0), ["“good” (0)", "“scratch” (0)"]),
+        ((0, 0), ["No image has a label yet", "at least 2 of each class"]),
         ((5, 0), ["“scratch” (0)"]),
         ((5, 1), ["at least 2", "“scratch” (1)"]),
     ],

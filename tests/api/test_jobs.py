@@ -8,10 +8,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from app.accounts.permissions import Actor, Role
+from app.annotations.shapes import set_shapes
+from app.contracts.dataset import AnnotationValue
 from app.contracts.jobs import LogLine, MetricPoint, Progress
+from app.contracts.shapes import Box
+from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.db.session import new_session, transaction
-from app.db.tables import Job, Project
+from app.db.tables import Category, Image, Job, Project
 from app.jobs import events as job_events
 from app.queue.inline import InlineQueue
 from tests import factories
@@ -38,7 +42,7 @@ HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
 def test_an_empty_project_says_what_to_do_and_offers_no_button(browser: TestClient, project: Project) -> None:
     page = browser.get(f"/projects/{project.id}/train")
     assert page.status_code == 200
-    assert "No image has a class yet" in page.text
+    assert "No image has a label yet" in page.text
     assert re.search(r"<button[^>]* disabled[^>]*>(?:(?!</button>).)*Train", page.text, re.S)
 
 
@@ -48,6 +52,37 @@ def test_one_sentence_says_what_will_happen(browser: TestClient, labelled: Proje
     assert sentence.startswith("10 labelled images in 2 classes, about ")
     assert " seconds on this machine." in sentence
     assert sentence.endswith("Then it predicts the 3 unlabelled images too.")
+
+
+def test_each_type_says_what_it_still_needs(browser: TestClient, owner: Actor) -> None:
+    tiles = factories.make_project(owner, "Tiles", ("normal", "abnormal"), TaskType.ANOMALY)
+    plates = factories.make_project(owner, "Plates", ("dent",), TaskType.DETECTION)
+
+    def sentence(project: Project) -> str:
+        page = browser.get(f"/projects/{project.id}/train").text
+        return " ".join(re.search(r'<p id="train-what">(.*?)</p>', page, re.S)[1].split())
+
+    add_images(tiles, {"normal": 9})
+    assert "at least 10 images of them; 9 are labelled so" in sentence(tiles)
+    add_images(tiles, {"normal": 1}, size_px=65)
+    assert sentence(tiles).startswith("10 labelled images in 2 classes, about")  # good ones alone are enough
+    assert "No image has a label yet" in sentence(plates)
+    add_images(plates, {}, unlabelled=3)
+    with transaction() as session:
+        images = list(session.scalars(select(Image).where(Image.project_id == plates.id)))
+        dent = session.scalar(select(Category.id).where(Category.project_id == plates.id))
+        box = AnnotationValue(category_id=dent, box=Box(xmin=1, ymin=2, xmax=9, ymax=9))
+        for image in images[:2]:
+            set_shapes(
+                session,
+                actor=owner,
+                project_id=plates.id,
+                image_id=image.id,
+                annotations=[box, box],
+                nothing_to_label=False,
+            )
+    assert sentence(plates).startswith("2 labelled images in 1 class, about")
+    assert sentence(plates).endswith("Then it predicts the 1 unlabelled image too.")
 
 
 def test_the_page_needs_few_statements(browser: TestClient, labelled: Project, count_statements) -> None:
@@ -101,7 +136,7 @@ def test_too_few_images_of_a_class_start_nothing(
 ) -> None:
     add_images(project, {"good": 5, "scratch": 1})
     page = browser.get(f"/projects/{project.id}/train")
-    assert "“scratch” has 1" in page.text
+    assert "“scratch” (1)" in page.text
     answer = browser.post(f"/projects/{project.id}/train", data={}, headers=headers)
     assert answer.status_code == 422
     assert "scratch" in answer.text

@@ -6,12 +6,13 @@ from uuid import uuid4
 import pytest
 
 from app.contracts.jobs import Comparison, ComparisonRow, JobEventPayload, LogLine, MetricPoint, Progress, TrainSpec
+from app.contracts.tasks import TaskType
 from app.core.errors import Invalid
-from app.db.tables import JobEvent
+from app.datasets.readiness import DatasetNotReady, check_enough
+from app.db.tables import Category, JobEvent
 from app.jobs.cards import make_card
 from app.jobs.events import _KINDS
-from app.jobs.queries import find_problem
-from app.jobs.schemas import ClassCount, JobRow, TrainForm
+from app.jobs.schemas import JobRow, TrainForm
 from app.jobs.wire import TrainItem, status_of
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -22,6 +23,7 @@ def row(state: str = "running", **values: object) -> JobRow:
         "id": uuid4(),
         "spec": TrainSpec(),
         "project_id": 1,
+        "task": TaskType.CLASSIFICATION,
         "title": "Training",
         "state": state,
         "is_terminal": state in {"succeeded", "failed", "cancelled"},
@@ -127,18 +129,22 @@ def test_the_log_keeps_its_order_and_levels() -> None:
     ("counts", "problem"),
     [
         ((2, 2), None),
-        ((5,), "at least two classes"),
-        ((0, 0), "No image has a class yet"),
-        ((5, 1), "“class 1” has 1."),
-        ((5, 0), "“class 1” has none."),
-        ((0, 1), "“class 0” has none, “class 1” has 1."),
-        ((1, 1, 1, 1, 1, 1), "and 2 other classes have too few"),
+        ((5,), "at least two classes apart"),
+        ((0, 0), "No image has a label yet. Label at least 2 of each class."),
+        ((5, 1), "“class 1” (1)."),
+        ((5, 0), "“class 1” (0)."),
+        ((0, 1), "“class 0” (0), “class 1” (1)."),
+        ((1, 1, 1, 1, 1, 1, 1), "and 2 more"),
     ],
 )
 def test_what_is_missing_is_said(counts: tuple[int, ...], problem: str | None) -> None:
-    classes = [ClassCount(index, f"class {index}", "#000000", count) for index, count in enumerate(counts)]
-    found = find_problem(classes)
-    assert found is None if problem is None else problem in found
+    classes = [Category(id=index, name=f"class {index}", is_good=False) for index in range(len(counts))]
+    if problem is None:
+        check_enough(TaskType.CLASSIFICATION, classes, dict(enumerate(counts)))
+        return
+    with pytest.raises(DatasetNotReady) as caught:
+        check_enough(TaskType.CLASSIFICATION, classes, dict(enumerate(counts)))
+    assert problem in caught.value.detail
 
 
 def test_an_untouched_form_is_the_one_click_training() -> None:

@@ -52,11 +52,13 @@ def _of_best_f1(good: np.ndarray, abnormal: np.ndarray) -> RawThreshold:
     raw = np.r_[good, abnormal].astype(np.float64)
     middle = _positive(float(np.median(raw)))
     is_ng = np.arange(len(raw)) >= len(good)
-    share, f1 = best_f1_threshold(is_ng, raw / (raw + middle))
+    # Abnormal images of the train split count here as well, so that good ones are fewer than anywhere else.
+    weight = max(1.0, len(abnormal) / len(good))
+    share, f1 = best_f1_threshold(is_ng, raw / (raw + middle), good_weight=weight)
     share = min(max(share, 1e-6), 1.0 - 1e-6)
     reason = (
         f"Highest F1 of finding abnormal parts on {len(abnormal):,} abnormal and {len(good):,} good images that the "
-        f"model did not learn from: {f1:.3f}."
+        f"model did not learn from{', each kind counting the same' if weight > 1.0 else ''}: {f1:.3f}."
     )
     return RawThreshold(_positive(middle * share / (1.0 - share)), reason)
 
