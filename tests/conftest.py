@@ -163,6 +163,17 @@ class Counted:
         return len(self.statements)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: networks as small as a test's spend more time waking threads than computing."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def count_statements() -> Callable[[], AbstractContextManager[Counted]]:
     """Return a context manager that counts statements; the look-up of who is signed in is one of them."""

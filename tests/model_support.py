@@ -18,10 +18,9 @@ from PIL import Image as Picture
 from sqlalchemy import select
 
 from app.accounts.permissions import Actor
-from app.contracts.bundle import MODEL_NAME, BundleManifest, DecisionRule, Lineage, ParityCheck, Preprocessing
+from app.contracts.bundle import MODEL_NAME, BundleManifest, DecisionRule, ParityCheck
 from app.contracts.dataset import CategoryRef
 from app.contracts.predictions import ImagePrediction
-from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.ids import new_uuid
 from app.db.session import new_session, transaction
@@ -30,6 +29,7 @@ from app.inference.metrics import measure
 from app.registry import service as registry_service
 from app.storage import keys
 from app.storage.current import blobs
+from tests.manifests import make_manifest
 
 SIZE_PX = 32
 _POOL = 4
@@ -268,32 +268,15 @@ def _graph(weight: np.ndarray, bias: np.ndarray) -> onnx.ModelProto:
 
 def _manifest(categories: tuple[CategoryRef, ...], threshold: float, path: Path, version_id: int) -> BundleManifest:
     has_good = any(category.is_good for category in categories)
-    return BundleManifest(
-        task=TaskType.CLASSIFICATION,
-        name="unnamed",
+    return make_manifest(
         categories=categories,
-        preprocessing=Preprocessing(
-            width_px=SIZE_PX, height_px=SIZE_PX, resize="stretch", resample="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3
-        ),
         decision=DecisionRule(
             kind="ng" if has_good else "confidence", threshold=threshold, reason="chosen by hand for this test."
         ),
-        temperature=1.0,
-        feature_dim=2 * len(_FILTERS),
+        side_px=SIZE_PX,
+        dataset_version_id=version_id,
         model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        lineage=Lineage(
-            dataset_version_id=version_id,
-            dataset_hash="0" * 64,
-            backbone="toy",
-            backbone_sha256="1" * 64,
-            method="feature_extraction",
-            head="linear",
-            symmetry="identity",
-            seed=0,
-            code_version="0.1.0",
-            libraries={"numpy": np.__version__},
-            created_at=utc_now().isoformat(),
-        ),
+        feature_dim=2 * len(_FILTERS),
         parity=ParityCheck(
             n_images=8, max_score_difference=1e-6, n_changed_decisions=0, engine="openvino 2026.4.1 CPU f32"
         ),

@@ -22,9 +22,7 @@ from app.contracts.bundle import (
     BundleManifest,
     DecisionRule,
     FindRule,
-    Lineage,
     ParityCheck,
-    Preprocessing,
 )
 from app.contracts.dataset import AnnotationValue, CategoryRef
 from app.contracts.predictions import ImagePrediction
@@ -40,6 +38,7 @@ from app.registry import service as registry_service
 from app.storage import keys
 from app.storage.current import blobs
 from tests import factories, model_support
+from tests.manifests import make_manifest
 from worker.ml.evaluation.coco import Boxed, matches_of
 from worker.ml.evaluation.detection import measure_finds
 from worker.ml.training.detection import boxed_shapes
@@ -210,33 +209,17 @@ def _arrays(values: tuple[tuple[int, Box], ...]) -> tuple[np.ndarray, np.ndarray
 
 
 def _manifest(categories: tuple[CategoryRef, ...], model: Path) -> BundleManifest:
-    return BundleManifest(
+    return make_manifest(
         task=TaskType.DETECTION,
-        name="",
         categories=categories,
-        preprocessing=Preprocessing(
-            width_px=SIDE_PX, height_px=SIDE_PX, resize="stretch", resample="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3
-        ),
         decision=DecisionRule(kind="ng", threshold=0.5, reason="In the middle."),
-        temperature=1.0,
+        head="detector",
+        side_px=SIDE_PX,
+        feature_dim=0,
+        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
         boxes_name="boxes",
         heat_name=None,
-        feature_dim=0,
         finds=FindRule(max_overlap=0.1),
-        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
-        lineage=Lineage(
-            dataset_version_id=None,
-            dataset_hash="0" * 64,
-            backbone="toy",
-            backbone_sha256="0" * 64,
-            method="feature_extraction",
-            head="detector",
-            symmetry="identity",
-            seed=0,
-            code_version="test",
-            libraries={},
-            created_at="2026-01-01T00:00:00+00:00",
-        ),
         parity=ParityCheck(n_images=4, max_score_difference=0.0, n_changed_decisions=0, engine="test"),
     )
 

@@ -1,12 +1,10 @@
 """A detection project's model: its report, galleries and images."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from PIL import Image as Picture
 from sqlalchemy import select
@@ -198,15 +196,6 @@ def test_two_detectors_are_compared_on_the_same_images(
     assert "18 images in the test split of both" in page.text
     assert "B is better" in page.text  # the blunt one finds nothing at its threshold
     assert "overlay__shape--drawn" in page.text
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Networks this small spend more time waking threads than computing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -16,10 +16,8 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from app.accounts.permissions import Actor
-from app.contracts.bundle import BundleManifest, DecisionRule, Lineage, Preprocessing
 from app.contracts.dataset import CategoryRef
 from app.contracts.jobs import JobState
-from app.contracts.tasks import TaskType
 from app.core.ids import new_uuid
 from app.db.session import transaction
 from app.db.tables import (
@@ -35,6 +33,7 @@ from app.db.tables import (
 )
 from app.main import all_routes
 from tests import factories
+from tests.manifests import make_manifest
 
 # Members of a body that a type alone does not say.
 GOOD_VALUES = {"name": "fresh name", "color": "#123456", "threshold": 0.5, "role": "viewer"}
@@ -47,6 +46,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "jobs.start": {"data": {}},
     "annotations.set_class": {"data": {"image_id": "1", "version": "0", "category_id": "1"}},
     "annotations.set_shapes": {"json": {"version": 0, "shapes": []}},
+    "annotations.magic": {"json": {"prompts": [{"points": [[1, 1]]}]}},
     "api.labels.replace": {"json": {"labels": []}},
     "v1.classes.create": {"json": {"0": {"name": "x"}}},
     "v1.train.start": {"json": None},
@@ -57,30 +57,8 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "api.images.set_split_many": {"json": {"split": "train", "mediaIds": [1]}},
     "api.images.set_split": {"json": {"split": "train"}},
 }
-MANIFEST = BundleManifest(
-    task=TaskType.CLASSIFICATION,
-    name="m",
-    categories=(CategoryRef(id=1, name="a", color="#000000"), CategoryRef(id=2, name="b", color="#ffffff")),
-    preprocessing=Preprocessing(
-        width_px=32, height_px=32, resize="stretch", resample="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
-    ),
-    decision=DecisionRule(kind="confidence", threshold=0.5, reason="for the test"),
-    temperature=1.0,
-    feature_dim=1,
-    model_sha256="0" * 64,
-    lineage=Lineage(
-        dataset_version_id=None,
-        dataset_hash="0" * 64,
-        backbone="toy",
-        backbone_sha256="0" * 64,
-        method="feature_extraction",
-        head="linear",
-        symmetry="identity",
-        seed=0,
-        code_version="0",
-        libraries={},
-        created_at="2026-01-01T00:00:00Z",
-    ),
+MANIFEST = make_manifest(
+    categories=(CategoryRef(id=1, name="a", color="#000000"), CategoryRef(id=2, name="b", color="#ffffff"))
 )
 
 

@@ -13,11 +13,12 @@ from playwright.sync_api import BrowserContext, Page
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from app.contracts.bundle import BundleManifest, CategoryRef, DecisionRule, Lineage, Preprocessing
+from app.contracts.bundle import CategoryRef
 from app.contracts.predictions import PredictedShape
 from app.contracts.tasks import TaskType
 from app.db.tables import ModelVersion, Prediction
 from tests.browser.support import MAX_SHIFT, Complaints, Rest, RunningKizu, running_kizu, settle, shift, solar_cells
+from tests.manifests import make_manifest
 
 SIZE = (640, 480)
 LARGE = (4000, 3000)
@@ -116,30 +117,11 @@ def leave_prediction(
     drawing: Drawing, project_id: int, image_id: int, classes: dict[str, int], shapes: list[PredictedShape]
 ) -> None:
     """Put a model and what it found on an image where a training leaves them; its threshold is 0.5."""
-    manifest = BundleManifest(
+    manifest = make_manifest(
         task=TaskType.DETECTION,
-        name="Model 1",
         categories=tuple(CategoryRef(id=one, name=name, color="#0072b2") for name, one in classes.items()),
-        preprocessing=Preprocessing(
-            width_px=64, height_px=64, resize="stretch", resample="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
-        ),
-        decision=DecisionRule(kind="confidence", threshold=0.5, reason="for the test"),
-        temperature=1.0,
-        feature_dim=1,
-        model_sha256="0" * 64,
-        lineage=Lineage(
-            dataset_version_id=None,
-            dataset_hash="0" * 64,
-            backbone="toy",
-            backbone_sha256="0" * 64,
-            method="feature_extraction",
-            head="detection",
-            symmetry="identity",
-            seed=0,
-            code_version="0",
-            libraries={},
-            created_at="2026-01-01T00:00:00Z",
-        ),
+        head="detector",
+        side_px=64,
     )
     engine = create_engine(f"sqlite:///{drawing.kizu.home / 'kizu.sqlite3'}")
     with Session(engine) as session, session.begin():

@@ -1,21 +1,17 @@
 """A detector on the toy backbone: bright squares and dark bars on grey texture."""
 
-import hashlib
-import io
-
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from app.catalog import NotTrainable
-from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
+from app.contracts.dataset import AnnotationValue, CategoryRef
 from app.contracts.jobs import LogLine, Progress, TrainSpec
 from app.contracts.shapes import Box
 from app.contracts.tasks import Split, TaskType
 from app.inference.bundle import read_bundle
 from app.inference.engine import Engine
 from app.inference.finder import Finder
+from tests.drawn import Drawn
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.training import detection, detection_fit, shape_training
 from worker.ml.training.detection import train_detection
@@ -24,7 +20,13 @@ from worker.ml.training.phases import Phase
 SIDE_PX = 64
 SQUARE, BAR = 7, 9
 SPEC = TrainSpec(backbone="toy", image_size_px=64, head="detector")
+CATEGORIES = (
+    CategoryRef(id=SQUARE, name="square", color="#22aa66"),
+    CategoryRef(id=BAR, name="bar", color="#cc3344"),
+)
 TUNED_SPEC = SPEC.model_copy(update={"method": "fine_tuning", "seed": 4})
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(generator, n_shapes):
@@ -37,56 +39,16 @@ def draw(generator, n_shapes):
         pixels[top : top + height, left : left + width] += 90 if is_square else -90
         box = Box(xmin=left, ymin=top, xmax=left + width, ymax=top + height)
         shapes.append(AnnotationValue(category_id=SQUARE if is_square else BAR, box=box))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue(), tuple(shapes)
+    return pixels, tuple(shapes)
 
 
-class Drawn:
-    def __init__(self, plan, seed=0):
-        generator = np.random.default_rng(seed)
-        self.content = {}
-        items = []
-        for index, split in enumerate(plan):
-            data, shapes = draw(generator, int(generator.integers(0 if index % 5 == 0 else 1, 4)))
-            self.content[f"image-{index}"] = data
-            items.append(
-                DatasetItem(
-                    image_id=index,
-                    sha256=hashlib.sha256(data).hexdigest(),
-                    blob_key=f"image-{index}",
-                    width_px=SIDE_PX,
-                    height_px=SIDE_PX,
-                    split=split,
-                    annotations=shapes if split else (),
-                )
-            )
-        self.dataset = Dataset(
-            task=TaskType.DETECTION,
-            categories=(
-                CategoryRef(id=SQUARE, name="square", color="#22aa66"),
-                CategoryRef(id=BAR, name="bar", color="#cc3344"),
-            ),
-            items=tuple(item for item in items if item.split),
-            unlabelled=tuple(item for item in items if not item.split),
-        )
-
-    def open_image(self, item):
-        return self.content[item.blob_key]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small spend more time waking threads than computing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def drawn_as(plan, seed=0):
+    return Drawn(plan, draw, TaskType.DETECTION, CATEGORIES, n_shapes=4, seed=seed)
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return Drawn([Split.TRAIN] * 40 + [Split.DEV] * 12 + [Split.TEST] * 12 + [None] * 2)
+    return drawn_as([Split.TRAIN] * 40 + [Split.DEV] * 12 + [Split.TEST] * 12 + [None] * 2)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +71,7 @@ def run(tmp_path_factory, drawn):
 
 @pytest.fixture(scope="module")
 def few():
-    return Drawn([Split.TRAIN] * 9 + [Split.DEV] * 3, seed=1)
+    return drawn_as([Split.TRAIN] * 9 + [Split.DEV] * 3, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +198,7 @@ def test_a_budget_of_time_decides_on_the_epochs(run, short, few, tmp_path):
 
 
 def test_a_damaged_image_is_left_out(run, short, tmp_path):
-    broken = Drawn([Split.TRAIN] * 12 + [Split.TEST] * 2)
+    broken = drawn_as([Split.TRAIN] * 12 + [Split.TEST] * 2)
     broken.content["image-1"] = b"no picture"
     trained = run(tmp_path, given=broken)
     assert list(trained.unreadable) == [1]
@@ -245,7 +207,7 @@ def test_a_damaged_image_is_left_out(run, short, tmp_path):
 
 
 def test_images_without_boxes_are_not_enough(run, tmp_path):
-    empty = Drawn([Split.TRAIN] * 3)
+    empty = drawn_as([Split.TRAIN] * 3)
     items = tuple(item.model_copy(update={"annotations": ()}) for item in empty.dataset.items)
     empty.dataset = empty.dataset.model_copy(update={"items": items})
     with pytest.raises(NotTrainable, match="with a box"):

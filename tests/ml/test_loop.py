@@ -7,17 +7,10 @@ from torch import nn
 
 from worker.ml.training.loop import Loop, LoopSettings, RateGroup, freeze_norms, rate_at
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _IMAGES = torch.randn(48, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 _WANTED = _IMAGES.mean((1, 2, 3)) * 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """A network this small spends more time waking threads than computing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Killed(Exception):

@@ -1,21 +1,17 @@
 """A segmenter on the toy backbone: bright discs and dark lines on grey texture."""
 
-import hashlib
-import io
-
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from app.catalog import NotTrainable
-from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
+from app.contracts.dataset import AnnotationValue, CategoryRef
 from app.contracts.jobs import Progress, TrainSpec
 from app.contracts.shapes import Polygon
 from app.contracts.tasks import Split, TaskType
 from app.inference.bundle import read_bundle
 from app.inference.rasters import encode_mask
 from app.inference.segmenter import Segmenter
+from tests.drawn import Drawn
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.training import segmentation, segmentation_fit, shape_training
 from worker.ml.training.phases import Phase
@@ -24,7 +20,13 @@ from worker.ml.training.segmentation import train_segmentation
 WIDTH_PX, HEIGHT_PX = 80, 64
 DISC, LINE = 7, 9
 SPEC = TrainSpec(backbone="toy", image_size_px=64)
+CATEGORIES = (
+    CategoryRef(id=DISC, name="disc", color="#22aa66"),
+    CategoryRef(id=LINE, name="line", color="#cc3344"),
+)
 TUNED_SPEC = SPEC.model_copy(update={"method": "fine_tuning", "seed": 4})
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(generator, n_shapes):
@@ -43,56 +45,16 @@ def draw(generator, n_shapes):
             ring = (left + 4.0, top, left + 36.0, top, left + 36.0, top + 8, left + 4.0, top + 8)
             pixels[int(top) : int(top) + 8, left + 4 : left + 36] -= 90
             shapes.append(AnnotationValue(category_id=LINE, polygon=Polygon(rings=(ring,))))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue(), tuple(shapes)
+    return pixels, tuple(shapes)
 
 
-class Drawn:
-    def __init__(self, plan, seed=0):
-        generator = np.random.default_rng(seed)
-        self.content = {}
-        items = []
-        for index, split in enumerate(plan):
-            data, shapes = draw(generator, int(generator.integers(0 if index % 5 == 0 else 1, 3)))
-            self.content[f"image-{index}"] = data
-            items.append(
-                DatasetItem(
-                    image_id=index,
-                    sha256=hashlib.sha256(data).hexdigest(),
-                    blob_key=f"image-{index}",
-                    width_px=WIDTH_PX,
-                    height_px=HEIGHT_PX,
-                    split=split,
-                    annotations=shapes if split else (),
-                )
-            )
-        self.dataset = Dataset(
-            task=TaskType.SEGMENTATION,
-            categories=(
-                CategoryRef(id=DISC, name="disc", color="#22aa66"),
-                CategoryRef(id=LINE, name="line", color="#cc3344"),
-            ),
-            items=tuple(item for item in items if item.split),
-            unlabelled=tuple(item for item in items if not item.split),
-        )
-
-    def open_image(self, item):
-        return self.content[item.blob_key]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small spend more time waking threads than computing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def drawn_as(plan, seed=0):
+    return Drawn(plan, draw, TaskType.SEGMENTATION, CATEGORIES, n_shapes=3, seed=seed)
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return Drawn([Split.TRAIN] * 24 + [Split.DEV] * 8 + [Split.TEST] * 8 + [None] * 2)
+    return drawn_as([Split.TRAIN] * 24 + [Split.DEV] * 8 + [Split.TEST] * 8 + [None] * 2)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +77,7 @@ def run(tmp_path_factory, drawn):
 
 @pytest.fixture(scope="module")
 def few():
-    return Drawn([Split.TRAIN] * 9 + [Split.DEV] * 3, seed=1)
+    return drawn_as([Split.TRAIN] * 9 + [Split.DEV] * 3, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +156,7 @@ def test_an_interrupted_fine_tuning_ends_with_the_same_model(run, tuned, few, tm
 
 
 def test_a_damaged_image_is_left_out_and_train_chooses_where_there_is_no_dev(run, short, tmp_path):
-    broken = Drawn([Split.TRAIN] * 12 + [Split.TEST] * 2)
+    broken = drawn_as([Split.TRAIN] * 12 + [Split.TEST] * 2)
     broken.content["image-1"] = b"no picture"
     trained = run(tmp_path, given=broken, spec=SPEC.model_copy(update={"time_budget_s": 1}))
     assert list(trained.unreadable) == [1]
@@ -203,7 +165,7 @@ def test_a_damaged_image_is_left_out_and_train_chooses_where_there_is_no_dev(run
 
 
 def test_images_without_masks_are_not_enough(run, tmp_path):
-    empty = Drawn([Split.TRAIN] * 3)
+    empty = drawn_as([Split.TRAIN] * 3)
     items = tuple(item.model_copy(update={"annotations": ()}) for item in empty.dataset.items)
     empty.dataset = empty.dataset.model_copy(update={"items": items})
     with pytest.raises(NotTrainable, match="with a mask"):

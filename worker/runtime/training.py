@@ -23,6 +23,7 @@ from app.settings import get_settings
 from app.storage.current import blobs
 from app.storage.errors import BlobMissing
 from worker.ml.evaluation.parity import ParityFailed
+from worker.ml.training.bundling import Origin
 from worker.ml.training.registry import TRAININGS
 from worker.ml.training.result import TrainedModel
 from worker.runtime import workdirs
@@ -92,9 +93,7 @@ def run(job: ClaimedJob) -> None:
                 cache_dir=get_settings().cache_dir,
                 work_dir=folder,
                 on_event=job.step,
-                dataset_version_id=ticket.dataset_version_id,
-                code_version=code_version(),
-                created_by=created_by,
+                origin=Origin(ticket.dataset_version_id, code_version(), created_by),
             )
         except ParityFailed as error:
             log.error("job %s: %s", ticket.id, error)

@@ -39,7 +39,7 @@ from worker.ml.exporters.anomaly import PATCHES_NAME, STRIDES, PatchGraph, compo
 from worker.ml.heads.patch_memory import PatchMemory, remember
 from worker.ml.training.anomaly_input import DEFAULT_SIDE_PX, plan_input
 from worker.ml.training.anomaly_threshold import RawThreshold, choose_threshold
-from worker.ml.training.bundling import Origin, lineage_of, write_manifest
+from worker.ml.training.bundling import NOT_KEPT, Origin, lineage_of, write_manifest
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 
@@ -77,9 +77,7 @@ def train_anomaly(
     work_dir: Path,
     on_event: OnEvent,
     precision: Precision = "bf16",
-    dataset_version_id: int | None = None,
-    code_version: str = "",
-    created_by: str | None = None,
+    origin: Origin = NOT_KEPT,
 ) -> TrainedModel:
     """Train an anomaly detector on the good images of the train split; leave a proven bundle in `work_dir / "bundle"`.
 
@@ -90,7 +88,6 @@ def train_anomaly(
         NotTrainable: Fewer than two good images can be read, or no class is marked good.
         ParityFailed: The finished bundle disagrees with the memory it was made from.
     """
-    origin = Origin(dataset_version_id, code_version, created_by)
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
     with compat.single_threaded_algebra():
         return training.run(origin)

@@ -22,6 +22,10 @@ class Origin:
     created_by: str | None = None
 
 
+NOT_KEPT = Origin()
+"""Of a training outside of a project: a test's, a benchmark's."""
+
+
 def lineage_of(
     origin: Origin,
     spec: TrainSpec,

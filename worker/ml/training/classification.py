@@ -35,7 +35,7 @@ from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import Extracted, FeatureExtractor, OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
 from worker.ml.exporters.classification import compose
-from worker.ml.training.bundling import Origin, lineage_of, write_manifest
+from worker.ml.training.bundling import NOT_KEPT, Origin, lineage_of, write_manifest
 from worker.ml.training.choices import (
     MAX_FOR_BACKBONES,
     MAX_FOR_SYMMETRIES,
@@ -71,9 +71,7 @@ def train_classification(
     work_dir: Path,
     on_event: OnEvent,
     precision: Precision = "bf16",
-    dataset_version_id: int | None = None,
-    code_version: str = "",
-    created_by: str | None = None,
+    origin: Origin = NOT_KEPT,
 ) -> TrainedModel:
     """Train a classifier on a frozen dataset and leave a proven bundle in `work_dir / "bundle"`.
 
@@ -88,9 +86,7 @@ def train_classification(
         work_dir: This training's own folder.
         on_event: Receives progress, points and log lines; may raise to stop.
         precision: Arithmetic of the backbone; `bf16` falls back to `f32` on a CPU without it.
-        dataset_version_id: For the lineage.
-        code_version: For the lineage.
-        created_by: For the lineage.
+        origin: For the lineage.
 
     Raises:
         NotTrainable: Fewer than two classes have readable training images.
@@ -98,7 +94,7 @@ def train_classification(
     """
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, Reporter(on_event), precision)
     with compat.single_threaded_algebra():
-        return training.run(Origin(dataset_version_id, code_version, created_by))
+        return training.run(origin)
 
 
 class _Training:

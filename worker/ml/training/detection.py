@@ -22,7 +22,7 @@ from worker.ml.evaluation.detection import best_threshold, found_shapes, measure
 from worker.ml.evaluation.detection_parity import check_find_parity
 from worker.ml.exporters.detection import BOXES_NAME, WholeDetector
 from worker.ml.exporters.network import Whole
-from worker.ml.training.bundling import Origin
+from worker.ml.training.bundling import NOT_KEPT, Origin
 from worker.ml.training.detection_fit import FROZEN, FROZEN_ALONE, TUNED, DetectionLearner
 from worker.ml.training.input_plan import SMALL_BOX_PX
 from worker.ml.training.phases import PhasedFit
@@ -40,9 +40,7 @@ def train_detection(
     work_dir: Path,
     on_event: OnEvent,
     precision: Precision = "bf16",
-    dataset_version_id: int | None = None,
-    code_version: str = "",
-    created_by: str | None = None,
+    origin: Origin = NOT_KEPT,
 ) -> TrainedModel:
     """Train a detector on a frozen dataset and leave a proven bundle in `work_dir / "bundle"`.
 
@@ -58,16 +56,14 @@ def train_detection(
         on_event: Receives progress, points and log lines; may raise to stop.
         precision: Arithmetic of what is learned; `bf16` falls back to `f32` on a CPU without it. The finished model is
             always f32.
-        dataset_version_id: For the lineage.
-        code_version: For the lineage.
-        created_by: For the lineage.
+        origin: For the lineage.
 
     Raises:
         NotTrainable: Fewer than two readable training images have something drawn on them.
         ParityFailed: The finished file does not find what the trained network finds.
     """
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, on_event, precision)
-    return training.run(Origin(dataset_version_id, code_version, created_by))
+    return training.run(origin)
 
 
 class _Training(ShapeTraining[Finder, DetectionMetrics]):

@@ -26,7 +26,7 @@ from worker.ml.evaluation.segmentation import (
 )
 from worker.ml.evaluation.segmentation_parity import check_mask_parity
 from worker.ml.exporters.network import Whole, WholeSegmenter
-from worker.ml.training.bundling import Origin
+from worker.ml.training.bundling import NOT_KEPT, Origin
 from worker.ml.training.phases import Phase, PhasedFit
 from worker.ml.training.reporting import OnEvent
 from worker.ml.training.result import TrainedModel
@@ -48,9 +48,7 @@ def train_segmentation(
     work_dir: Path,
     on_event: OnEvent,
     precision: Precision = "bf16",
-    dataset_version_id: int | None = None,
-    code_version: str = "",
-    created_by: str | None = None,
+    origin: Origin = NOT_KEPT,
 ) -> TrainedModel:
     """Train a segmenter on a frozen dataset and leave a proven bundle in `work_dir / "bundle"`.
 
@@ -61,7 +59,7 @@ def train_segmentation(
         ParityFailed: The finished file does not mark what the trained network marks.
     """
     training = _Training(spec, dataset, open_image, cache_dir, work_dir, on_event, precision)
-    return training.run(Origin(dataset_version_id, code_version, created_by))
+    return training.run(origin)
 
 
 class _Training(ShapeTraining[Segmenter, SegmentationMetrics]):
