@@ -123,9 +123,16 @@ def _options(task: TaskType) -> dict[str, list[tuple[str, ...]]]:
         for card in catalog.BACKBONES.values()
         if task in card.tasks and not card.is_for_tests
     ]
+    is_compared = task is TaskType.CLASSIFICATION
     return {
         "backbones": [
-            ("auto", "Automatic", "Compared by cross-validation; the best for your images is taken."),
+            (
+                "auto",
+                "Automatic",
+                "Compared by cross-validation; the best for your images is taken."
+                if is_compared
+                else "The one that scored best on projects of this type.",
+            ),
             *backbones,
         ],
         "methods": [
@@ -134,7 +141,7 @@ def _options(task: TaskType) -> dict[str, list[tuple[str, ...]]]:
             if task in card.tasks
         ],
         "symmetries": [
-            ("auto", "Automatic, by cross-validation"),
+            ("auto", "Automatic, by cross-validation" if is_compared else "Automatic"),
             *((card.id, f"{card.name}: {card.description}") for card in catalog.SYMMETRIES.values()),
         ],
     }

@@ -151,10 +151,24 @@ def test_thresholds_keep_what_hits_and_drop_what_does_not():
     hits = hits_of(drawn, shapes)
     assert hits.n_defects == 2
     assert [len(own) for own in hits.defects] == [1, 1, 0]
-    threshold, f1 = best_region_threshold([hits])
-    assert 0.3 < threshold <= 0.8
-    assert f1 == 1.0
+    best = best_region_threshold([hits])
+    assert 0.3 < best.value <= 0.8
+    assert best.f1 == best.dice == 1.0
     assert best_region_threshold([hits_of(drawn * 0, shapes)]) is None
+
+
+def test_a_threshold_keeps_the_wide_region_that_f1_alone_would_give_up():
+    def at(rows, columns):
+        pixels = np.zeros((20, 20), bool)
+        pixels[rows, columns] = True
+        return pixels
+
+    wide, specks, wrong = at(slice(10), slice(20)), [at(15, 2), at(15, 6)], [at(12, 12), at(18, 18)]
+    drawn = np.any([wide, *specks], axis=0).astype(np.uint8)
+    shapes = [region(one, 0, 0.9) for one in specks] + [region(one, 0, 0.6) for one in wrong] + [region(wide, 0, 0.5)]
+    best = best_region_threshold([hits_of(drawn, shapes)])
+    assert best.value <= 0.5  # F1 alone: 0.8 without the wide one, 0.75 with it
+    assert best.dice > 0.98
 
 
 def test_the_threshold_of_pixels_is_the_one_of_the_best_overlap():

@@ -162,11 +162,17 @@ def best_pixel_threshold(drawn: Sequence[np.ndarray], grids: Sequence[ScoreGrid]
 
 @dataclass(frozen=True)
 class Hits:
-    """One image: the score of each find, which defects it hits, and how many defects there are."""
+    """One image: of each find its score, which defects it hits, its pixels, and those that are on any defect.
+
+    `n_defects` and `n_drawn` count the defects that there are, and their pixels.
+    """
 
     scores: tuple[float, ...]
     defects: tuple[frozenset[int], ...]
+    n_pixels: tuple[int, ...]
+    n_covered: tuple[int, ...]
     n_defects: int
+    n_drawn: int
 
 
 def hits_of(drawn: np.ndarray, shapes: Sequence[PredictedShape]) -> Hits:
@@ -176,35 +182,52 @@ def hits_of(drawn: np.ndarray, shapes: Sequence[PredictedShape]) -> Hits:
         labels, n = ndimage.label(drawn == value, structure=_EIGHT_NEIGHBOURS)
         numbered[labels > 0] = labels[labels > 0] + n_defects
         n_defects += n
-    hit = []
+    hit, n_pixels, n_covered = [], [], []
     for shape in shapes:
         assert shape.mask is not None
         mask, inside = shape.mask, decode_mask(shape.mask)
         place = (slice(mask.ymin, mask.ymin + mask.height), slice(mask.xmin, mask.xmin + mask.width))
+        n_pixels.append(int(inside.sum()))
+        n_covered.append(int((inside & (drawn[place] > 0)).sum()))
         is_own = inside & (drawn[place] == shape.category_index + 1)
         hit.append(frozenset(np.unique(numbered[place][is_own]).tolist()))
-    return Hits(tuple(shape.score for shape in shapes), tuple(hit), n_defects)
+    scores = tuple(shape.score for shape in shapes)
+    return Hits(scores, tuple(hit), tuple(n_pixels), tuple(n_covered), n_defects, int((drawn > 0).sum()))
 
 
-def best_region_threshold(hits: Sequence[Hits]) -> tuple[float, float] | None:
-    """Return the threshold of the highest F1, and that F1; the middle one of equals. None where nothing is hit.
+@dataclass(frozen=True)
+class RegionThreshold:
+    """A threshold of regions, with the F1 of finding defects and the Dice of their pixels at it."""
 
-    Precision is the share of regions that hit a defect of their class, recall the share of defects that are hit.
+    value: float
+    f1: float
+    dice: float
+
+
+def best_region_threshold(hits: Sequence[Hits]) -> RegionThreshold | None:
+    """Return the threshold with the highest product of F1 and Dice; the middle one of equals. None: nothing is hit.
+
+    Of F1, precision is the share of regions that hit a defect of their class, recall the share of defects that are
+    hit. By F1 alone one wide region counts no more than one speck, and thresholds rise until wide ones are lost.
     """
-    n_defects = sum(one.n_defects for one in hits)
-    scores = []
-    for threshold in _REGION_STEPS.tolist():
-        n_regions = n_right = n_hit = 0
-        for one in hits:
-            kept = [own for score, own in zip(one.scores, one.defects, strict=True) if score >= threshold]
-            n_regions += len(kept)
-            n_right += sum(bool(own) for own in kept)
-            n_hit += len(frozenset().union(*kept))
-        precision, recall = n_right / max(1, n_regions), n_hit / max(1, n_defects)
-        scores.append(2 * precision * recall / (precision + recall) if n_right else 0.0)
-    best = max(scores)
-    equals = [threshold for threshold, score in zip(_REGION_STEPS.tolist(), scores, strict=True) if score == best]
-    return (equals[len(equals) // 2], best) if best > 0 else None
+    points = [_at(hits, threshold) for threshold in _REGION_STEPS.tolist()]
+    best = max(point.f1 * point.dice for point in points)
+    equals = [point for point in points if point.f1 * point.dice == best]
+    return equals[len(equals) // 2] if best > 0 else None
+
+
+def _at(hits: Sequence[Hits], threshold: float) -> RegionThreshold:
+    n_regions = n_right = n_hit = n_pixels = n_covered = 0
+    for one in hits:
+        kept = [index for index, score in enumerate(one.scores) if score >= threshold]
+        n_regions += len(kept)
+        n_right += sum(bool(one.defects[index]) for index in kept)
+        n_hit += len(frozenset().union(*(one.defects[index] for index in kept)))
+        n_pixels += sum(one.n_pixels[index] for index in kept)
+        n_covered += sum(one.n_covered[index] for index in kept)
+    precision, recall = n_right / max(1, n_regions), n_hit / max(1, sum(one.n_defects for one in hits))
+    f1 = 2 * precision * recall / (precision + recall) if n_right else 0.0
+    return RegionThreshold(threshold, f1, 2 * n_covered / max(1, n_pixels + sum(one.n_drawn for one in hits)))
 
 
 def matches_of(item: DatasetItem, shapes: Sequence[PredictedShape], index_of: dict[int, int]) -> tuple[ShapeMatch, ...]:

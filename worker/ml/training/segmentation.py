@@ -110,8 +110,11 @@ class _Training(ShapeTraining[Segmenter, SegmentationMetrics]):
         best = best_region_threshold(hits)
         if best is None:
             return None
-        reason = f"Highest F1 of finding defects on {measured_on}: {best[1]:.3f}, from {len(items):,} images."
-        return DecisionRule(kind="ng", threshold=best[0], reason=reason)
+        reason = (
+            f"Finds defects and covers them best on {measured_on}: F1 {best.f1:.3f}, Dice {best.dice:.3f}, from "
+            f"{len(items):,} images."
+        )
+        return DecisionRule(kind="ng", threshold=best.value, reason=reason)
 
     def measure(self, items: Sequence[DatasetItem], found: Found, threshold: float) -> SegmentationMetrics:
         counted = []
