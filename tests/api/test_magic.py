@@ -1,6 +1,7 @@
 """Magic click: what a click, a stroke and a box find, what is refused, and who may ask."""
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from app.db.tables import Project
 from app.images import uploading
 from app.images.labels import Extras
 from app.inference.rasters import decode_mask
+from app.settings import get_settings
 from tests import factories
 
 SIZE = (400, 300)
@@ -27,6 +29,8 @@ AS_KIZU = {"X-Requested-With": "kizu"}
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
+    """Without what other tests exported, answers are those of edges and brightness alone."""
+    shutil.rmtree(get_settings().cache_dir / "backbones", ignore_errors=True)
     yield
     magic_service.scenes.forget()
 
@@ -102,7 +106,6 @@ def test_a_stroke_and_a_box_find_it_too(browser: TestClient, tiles: Project, ima
 
 
 def test_the_maps_of_a_backbone_are_used_where_one_is_ready(browser: TestClient, tiles: Project, image_id: int) -> None:
-    from app.settings import get_settings
     from worker.ml.backbones.export import exported
 
     exported(BACKBONES["toy"], image_size_px=64, cache_dir=get_settings().cache_dir)

@@ -1,5 +1,7 @@
 """A segmenter on the toy backbone: bright discs and dark lines on grey texture."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -80,8 +82,8 @@ def few():
     return drawn_as([Split.TRAIN] * 9 + [Split.DEV] * 3, seed=1)
 
 
-@pytest.fixture(scope="module")
-def short():
+@contextmanager
+def shortened():
     """Two epochs of three steps in each phase: for tests that do not look at how well it learned."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segmentation_fit, "BATCH", 3)
@@ -92,6 +94,12 @@ def short():
         patch.setattr(
             segmentation, "TUNED", Phase("tail", "Last stages", 1e-3, 2, 0.5, backbone_share=0.5, block_decay=0.8)
         )
+        yield
+
+
+@pytest.fixture
+def short():
+    with shortened():  # of one test alone, so that nobody else learns as little
         yield
 
 
@@ -136,12 +144,13 @@ class Stopped(Exception):
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory, run, short, few):
-    return run(tmp_path_factory.mktemp("tuned"), given=few, spec=TUNED_SPEC)
+def tuned(tmp_path_factory, run, few):
+    with shortened():
+        return run(tmp_path_factory.mktemp("tuned"), given=few, spec=TUNED_SPEC)
 
 
 @pytest.mark.parametrize(("stage", "at"), [("Fitting", 0.3), ("Fitting", 0.5), ("Evaluation", 0.0)])
-def test_an_interrupted_fine_tuning_ends_with_the_same_model(run, tuned, few, tmp_path, stage, at):
+def test_an_interrupted_fine_tuning_ends_with_the_same_model(run, tuned, short, few, tmp_path, stage, at):
     def stop(event):
         if isinstance(event, Progress) and event.stage == stage and event.fraction >= at:
             raise Stopped
