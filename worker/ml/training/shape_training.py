@@ -50,7 +50,7 @@ MAX_SCORE_DIFFERENCE = 1e-3
 _MAX_WINDOWS = {Split.TRAIN: 5_000, Split.DEV: 1_000}
 _MIN_MARKED = 2  # images with something drawn, in train
 _N_PARITY = 32
-_FIT_SHARE = 0.75  # of a budget; the rest is reading, export and evaluation
+_FIT_SHARE = 0.8  # of a budget; the rest is reading, export and evaluation
 
 Found = dict[int, tuple[PredictedShape, ...]]
 """What is found on images, by their id."""
