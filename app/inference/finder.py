@@ -8,30 +8,16 @@ from app.contracts.predictions import PredictedShape
 from app.inference.bundle import Bundle
 from app.inference.detection import find
 from app.inference.loaded import ShapeModel
-from app.inference.sessions.openvino import engine_version, image_part, n_cpus, supported_precision
 
 
 class Finder(ShapeModel):
     """Finds defects on pictures, on OpenVINO. May be used from many threads at once."""
 
     def __init__(self, bundle: Bundle, *, precision: Precision | None = None, n_streams: int | None = None) -> None:
-        manifest = bundle.manifest
-        if manifest.boxes_name is None:
+        names = bundle.manifest.boxes_name, bundle.manifest.scores_name
+        if names[0] is None:
             raise LookupError("this bundle has no boxes output")
-        self.bundle = bundle
-        self.precision: Precision = supported_precision(precision or manifest.precision)
-        self.n_parallel = n_streams or n_cpus()
-        self._part = image_part(
-            bundle.model_path,
-            (manifest.boxes_name, manifest.scores_name),
-            manifest.preprocessing,
-            precision=self.precision,
-            n_streams=self.n_parallel,
-        )
-
-    @property
-    def engine(self) -> str:
-        return f"openvino {engine_version()} CPU {self.precision}"
+        super().__init__(bundle, [names[0], names[1]], precision=precision, n_streams=n_streams)
 
     def raw(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes (N, A, 4) in input pixels and scores (N, A, K) of pictures (N, H, W, 3) uint8."""

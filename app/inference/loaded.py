@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.contracts.bundle import BundleManifest
+from app.contracts.bundle import BundleManifest, Precision
 from app.contracts.predictions import ClassScores, Decision, PredictedShape
 from app.core.pictures import DEFAULT_MAX_PIXELS
 from app.inference.bundle import Bundle
 from app.inference.decision import decide_shapes, image_scores
 from app.inference.preprocess import Picture, open_picture
+from app.inference.sessions.openvino import engine_version, image_part, n_cpus, supported_precision
 
 # A compiled network holds its weights about three times: the file's, the runtime's reordered ones, and work buffers.
 _BYTES_PER_FILE_BYTE = 3
@@ -119,9 +120,35 @@ class LoadedModel(ABC):
 
 
 class ShapeModel(LoadedModel):
-    """A model that finds things on pictures and says of each where it is; the image is NG where it finds any."""
+    """A model that finds things on pictures and says of each where it is; the image is NG where it finds any.
+
+    It runs on OpenVINO alone. `outputs` are those of the graph that it reads.
+    """
 
     max_batch = 1
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        outputs: Sequence[str],
+        *,
+        precision: Precision | None = None,
+        n_streams: int | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.precision: Precision = supported_precision(precision or bundle.manifest.precision)
+        self.n_parallel = n_streams or n_cpus()
+        self._part = image_part(
+            bundle.model_path,
+            outputs,
+            bundle.manifest.preprocessing,
+            precision=self.precision,
+            n_streams=self.n_parallel,
+        )
+
+    @property
+    def engine(self) -> str:
+        return f"openvino {engine_version()} CPU {self.precision}"
 
     def find(self, picture: Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[PredictedShape, ...]:
         """Return what is found on a picture, the best first, in pixels of the EXIF-turned original.

@@ -9,28 +9,13 @@ from app.inference.bundle import Bundle
 from app.inference.loaded import ShapeModel
 from app.inference.preprocess import Picture, open_picture
 from app.inference.segmentation import ScoreGrid, score_grid, segment
-from app.inference.sessions.openvino import engine_version, image_part, n_cpus, supported_precision
 
 
 class Segmenter(ShapeModel):
     """Finds the pixels of defects on pictures, on OpenVINO. May be used from many threads at once."""
 
     def __init__(self, bundle: Bundle, *, precision: Precision | None = None, n_streams: int | None = None) -> None:
-        manifest = bundle.manifest
-        self.bundle = bundle
-        self.precision: Precision = supported_precision(precision or manifest.precision)
-        self.n_parallel = n_streams or n_cpus()
-        self._part = image_part(
-            bundle.model_path,
-            manifest.scores_name,
-            manifest.preprocessing,
-            precision=self.precision,
-            n_streams=self.n_parallel,
-        )
-
-    @property
-    def engine(self) -> str:
-        return f"openvino {engine_version()} CPU {self.precision}"
+        super().__init__(bundle, [bundle.manifest.scores_name], precision=precision, n_streams=n_streams)
 
     def raw(self, pixels: np.ndarray) -> np.ndarray:
         """Return scores (N, K + 1, H', W') of pictures (N, H, W, 3) uint8."""

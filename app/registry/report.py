@@ -38,8 +38,8 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """All that is shown of a split at a threshold. `figures` is None where the split holds no image."""
+class SplitReport:
+    """What is shown of a split at a threshold, whatever the task."""
 
     split: str
     split_note: str
@@ -47,17 +47,23 @@ class Report:
     threshold: float
     default_threshold: float
     reason: str
-    has_good_class: bool
     marks: tuple[ClassMark, ...]
     missing: tuple[str, ...]
-    figures: Figures | None
-    auroc: Estimate
     sentence: str
     histogram: Histogram
     tabs: tuple[GalleryTab, ...]
     which: str
     reliability: tuple[ReliabilityBin, ...]
     ece: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report(SplitReport):
+    """Of a task that answers for an image as a whole. `figures` is None where the split holds no image."""
+
+    has_good_class: bool
+    figures: Figures | None
+    auroc: Estimate
     temperature: float
     average_precision: float | None = None
 

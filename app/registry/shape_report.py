@@ -15,8 +15,8 @@ from app.inference.detection_metrics import DetectionMetrics
 from app.inference.segmentation_metrics import SegmentationMetrics
 from app.inference.shape_figures import FoundShapes, ShapeFigures, Shown, figures_at, shown_at
 from app.registry.galleries import CLOSE_CALL, Kind, Pile
-from app.registry.report import N_BINS, SPLIT_NOTES, Histogram, chosen_tab, marks_of
-from app.registry.schemas import SPLITS, UNLABELLED, ClassMark, GalleryTab
+from app.registry.report import N_BINS, SPLIT_NOTES, Histogram, SplitReport, chosen_tab, marks_of
+from app.registry.schemas import SPLITS, UNLABELLED, GalleryTab
 from app.registry.shape_arrays import ModelShapes, ShapeSplit
 
 KINDS: dict[str, Kind] = {
@@ -88,26 +88,12 @@ NOUNS: dict[TaskType, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ShapeReport:
-    """All that is shown of a split at a threshold. `figures` is None where the split holds no image."""
+class ShapeReport(SplitReport):
+    """Of a task that finds shapes. `figures` is None where the split holds no image."""
 
-    split: str
-    split_note: str
-    n_by_split: dict[str, int]
-    threshold: float
-    default_threshold: float
-    reason: str
-    marks: tuple[ClassMark, ...]
-    missing: tuple[str, ...]
     noun: tuple[str, str]
     figures: ShapeFigures | None
     stored: Stored
-    sentence: str
-    histogram: Histogram
-    tabs: tuple[GalleryTab, ...]
-    which: str
-    reliability: tuple[ReliabilityBin, ...]
-    ece: float | None
 
     template = "partials/registry/_shape_figures.html"
     threshold_label = "A find counts from a score of"
