@@ -128,6 +128,14 @@ def test_the_screens_show_what_an_image_holds(
     assert re.findall(r"(\d+) image", listed) == ["3", "1"]
 
 
+def test_an_empty_project_says_what_comes_next_for_its_type(browser: TestClient, plates: Project, owner: Actor) -> None:
+    page = browser.get(f"/projects/{plates.id}/data").text
+    assert "mark under Label where the defects are" in page
+    assert "Folder names become classes" not in page
+    parts = factories.make_project(owner, "Parts")
+    assert "Folder names become classes" in browser.get(f"/projects/{parts.id}/data").text
+
+
 def test_nothing_to_label_is_said_of_many_at_once_and_taken_back(
     browser: TestClient, plates: Project, ids: list[int]
 ) -> None:
