@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.contracts.dataset import CategoryRef
+from app.contracts.reference import BundledReferences
 from app.contracts.tasks import TaskType
 
 MANIFEST_NAME = "manifest.json"
@@ -16,6 +17,7 @@ Precision = Literal["f32", "bf16"]
 class Preprocessing(BaseModel):
     """From an RGB image of any size to the network's input, (1, 3, height_px, width_px) float32.
 
+    Where `channels` says `compared`, join the image with its reference first: see `app.inference.reference`.
     Resize with Pillow (`resample`, antialiased), stretched or letterboxed with `pad_value`, bring to `brightness` where
     it is given, then `(x / 255 - mean) / std`.
     """
@@ -38,6 +40,14 @@ class Preprocessing(BaseModel):
     )
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    channels: Literal["rgb", "compared"] = Field(
+        default="rgb", description="`compared`: grey levels, those of the aligned reference, and how far they differ"
+    )
+
+    @property
+    def pad_color(self) -> tuple[int, int, int]:
+        """What lies beside a letterboxed picture: grey, and where pictures are compared, no difference."""
+        return (self.pad_value, self.pad_value, 0 if self.channels == "compared" else self.pad_value)
 
 
 class Tiling(BaseModel):
@@ -159,6 +169,7 @@ class BundleManifest(BaseModel):
         default=None, description="Segmentation: from scores (B, K + 1, H', W'), index 0 background, to regions"
     )
     tiling: Tiling | None = Field(default=None, description="How large pictures are cut; None reads them whole")
+    reference: BundledReferences | None = Field(default=None, description="What pictures are compared with")
     parity: ParityCheck | None = None
     parity_other: tuple[ParityCheck, ...] = Field(
         default=(), description="The same images in other engines or precisions, for the record"

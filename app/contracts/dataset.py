@@ -1,10 +1,11 @@
 """An immutable, labelled set of images, as a training job receives it."""
 
 import hashlib
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.contracts.reference import ReferenceImage, ReferenceRule
 from app.contracts.shapes import SHAPE_KINDS, Box, Mask, Polygon, Shape
 from app.contracts.tasks import Split, TaskType
 
@@ -61,11 +62,17 @@ class DatasetItem(BaseModel):
     annotations: tuple[AnnotationValue, ...] = Field(
         default=(), description="Empty on an item of the dataset: a person said that there is nothing to label"
     )
+    reference: ReferenceImage | None = Field(
+        default=None, description="What it is compared with, where there is a rule"
+    )
 
     @property
     def category_id(self) -> int | None:
         """The class of an image that has exactly one annotation (classification, anomaly detection), else None."""
         return self.annotations[0].category_id if len(self.annotations) == 1 else None
+
+
+_LEARNED: dict[str, Any] = {"sha256": True, "split": True, "annotations": True, "reference": {"sha256"}}
 
 
 class Dataset(BaseModel):
@@ -81,12 +88,17 @@ class Dataset(BaseModel):
     categories: tuple[CategoryRef, ...]
     items: tuple[DatasetItem, ...]
     unlabelled: tuple[DatasetItem, ...] = ()
+    reference_rule: ReferenceRule | None = Field(
+        default=None, description="Every image is read together with its reference"
+    )
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of what the model learns from: classes, images, labels and splits."""
+        """Return the SHA-256 of what the model learns from: classes, images, labels, splits and references."""
         digest = hashlib.sha256(self.task.encode())
+        if self.reference_rule is not None:
+            digest.update(self.reference_rule.model_dump_json().encode())
         for category in self.categories:
             digest.update(category.model_dump_json().encode())
         for item in sorted(self.items, key=lambda item: item.image_id):
-            digest.update(item.model_dump_json(include={"sha256", "split", "annotations"}, exclude_none=True).encode())
+            digest.update(item.model_dump_json(include=_LEARNED, exclude_none=True).encode())
         return digest.hexdigest()

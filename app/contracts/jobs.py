@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 class JobKind(StrEnum):
     TRAIN = "train"
+    PROMPT = "prompt"  # masks from strokes
 
 
 class JobState(StrEnum):
@@ -52,6 +53,9 @@ class TrainSpec(BaseModel):
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     time_budget_s: int | None = Field(default=None, ge=10, le=86_400)
+    use_references: bool = Field(
+        default=True, description="Compare each image with its reference, where the project has reference images"
+    )
 
 
 class Progress(BaseModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.contracts.bundle import MANIFEST_NAME, MODEL_NAME, BundleManifest
+from app.contracts.reference import reference_file
 from app.core.errors import Invalid
 
 READABLE_FORMAT_VERSION = 1
@@ -39,9 +40,13 @@ class Bundle:
     def model_path(self) -> Path:
         return self.directory / MODEL_NAME
 
+    def reference_path(self, sha256: str) -> Path:
+        """Return the file of a reference image, by its hash in the manifest."""
+        return self.directory / reference_file(sha256)
+
 
 def read_bundle(directory: Path) -> Bundle:
-    """Read a bundle and check its model file against the manifest's SHA-256.
+    """Read a bundle and check its model file, and its reference images, against the manifest's SHA-256.
 
     A model that keeps weights in another file is refused: runtimes follow such a path wherever it leads.
 
@@ -59,13 +64,28 @@ def read_bundle(directory: Path) -> Bundle:
         ):
             digest = hashlib.sha256(model).hexdigest()
             names_other_files = model.find(_EXTERNAL_DATA) >= 0
+        changed = [name for name in reference_files(manifest) if _digest(directory / name) not in name]
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise BundleInvalid("The model's files are missing or damaged.") from error
     if digest != manifest.model_sha256:
         raise BundleInvalid("The model's file is not the one that its manifest describes.")
     if names_other_files:
         raise BundleInvalid("The model keeps weights in another file. Such models are not opened.")
+    if changed:
+        raise BundleInvalid("A reference image of the model is not the one that its manifest describes.")
     return Bundle(directory, manifest)
+
+
+def reference_files(manifest: BundleManifest) -> list[str]:
+    """Return the names of the reference images that belong to a bundle; most have none."""
+    if manifest.reference is None:
+        return []
+    return sorted({reference_file(sha256) for sha256 in manifest.reference.pictures.values()})
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_version(content: object) -> None:

@@ -5,21 +5,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from app.contracts.bundle import BundleManifest, Precision
 from app.contracts.predictions import ClassScores, Decision, PredictedShape
+from app.core.errors import Invalid
 from app.core.pictures import DEFAULT_MAX_PIXELS
 from app.inference.bundle import Bundle
 from app.inference.decision import decide_shapes, image_scores
-from app.inference.preprocess import Picture, open_picture
+from app.inference.preprocess import Compared, Picture, Plain, open_picture
 from app.inference.sessions.openvino import engine_version, image_part, n_cpus, supported_precision
 
 # A compiled network holds its weights about three times: the file's, the runtime's reordered ones, and work buffers.
 _BYTES_PER_FILE_BYTE = 3
 _BYTES_PER_STREAM = 8_000_000
+_N_REFERENCES = 4  # decoded ones that are kept at hand
+
+
+class ReferenceMissing(Invalid):
+    """A model that compares pictures with references got one without."""
+
+    code, title = "reference_missing", "No reference image"
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ class ShapeModel(LoadedModel):
             precision=self.precision,
             n_streams=self.n_parallel,
         )
+        self._bundled = lru_cache(maxsize=_N_REFERENCES)(lambda sha256: open_picture(bundle.reference_path(sha256)))
 
     @property
     def engine(self) -> str:
@@ -153,12 +163,32 @@ class ShapeModel(LoadedModel):
     def find(self, picture: Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[PredictedShape, ...]:
         """Return what is found on a picture, the best first, in pixels of the EXIF-turned original.
 
+        Raises as `opened` does.
+        """
+        return self._find(self.opened(picture, max_pixels=max_pixels))
+
+    def opened(self, picture: Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+        """Return a decoded picture, joined with its reference where this model compares.
+
         Raises:
             NotAPicture: The bytes are no format that is read.
             BrokenPicture: The file is damaged.
             PictureTooLarge: More than `max_pixels`.
+            ReferenceMissing: This model compares, and nothing says what with.
+            ReferenceMismatch: The reference has other proportions than the picture.
         """
-        return self._find(open_picture(picture, max_pixels=max_pixels))
+        given = picture if isinstance(picture, Compared) else Compared(picture)
+        if self.manifest.reference is None:
+            return open_picture(given.picture, max_pixels=max_pixels)
+        reference = self._reference(given) if given.reference is None else given.reference
+        return open_picture(Compared(given.picture, reference), max_pixels=max_pixels)
+
+    def _reference(self, given: Compared) -> Plain:
+        known = self.manifest.reference.pictures if self.manifest.reference else {}
+        sha256 = None if given.key is None else known.get(given.key)
+        if sha256 is None:
+            raise ReferenceMissing("This model compares each picture with its reference image, and none is known here.")
+        return self._bundled(sha256)
 
     def explain(
         self,
@@ -178,7 +208,7 @@ class ShapeModel(LoadedModel):
 
     def _predict_one(self, picture: Picture, threshold: float | None, max_pixels: int) -> Prediction:
         started = time.perf_counter()
-        image = open_picture(picture, max_pixels=max_pixels)
+        image = self.opened(picture, max_pixels=max_pixels)
         ready = time.perf_counter()
         shapes = self._find(image)
         infer_s = time.perf_counter() - ready

@@ -3,15 +3,33 @@
 Normalisation is not done here: it is part of the compiled model, which reads bytes, a quarter of the memory traffic.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageStat
 
 from app.contracts.bundle import Preprocessing
+from app.contracts.reference import ONLY_KEY
 from app.core.pictures import DEFAULT_MAX_PIXELS, decode, to_array
 
-Picture = bytes | Path | Image.Image | np.ndarray
+Plain = bytes | Path | Image.Image | np.ndarray
+"""One picture: a file, its bytes, or decoded."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A picture for a model that compares, with its reference.
+
+    `reference` is a picture too, or None where the model's bundle has it; `key` then says which of the bundle's.
+    """
+
+    picture: Plain
+    reference: Plain | None = None
+    key: str | None = ONLY_KEY
+
+
+Picture = Plain | Compared
 
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -21,13 +39,22 @@ def open_picture(
 ) -> Image.Image:
     """Return a decoded 8-bit picture, grey or RGB.
 
-    Arrays are taken as they are: (H, W) grey or (H, W, 3) RGB, uint8.
+    Arrays are taken as they are: (H, W) grey or (H, W, 3) RGB, uint8. A picture that comes with its reference is joined
+    with it: see `app.inference.reference`.
 
     Raises:
         NotAPicture: The bytes are no format that is read.
         BrokenPicture: The file is damaged.
         PictureTooLarge: More than `max_pixels`.
+        ReferenceMismatch: A reference has other proportions than its picture.
     """
+    if isinstance(picture, Compared):
+        from app.inference.reference import compare
+
+        if picture.reference is None:
+            raise TypeError("the reference is in the bundle of a model: let that model open the picture")
+        # Whole: what differs must be compared pixel by pixel.
+        return compare(*(open_picture(one, max_pixels=max_pixels) for one in (picture.picture, picture.reference)))
     if isinstance(picture, bytes | Path):
         return decode(picture, max_pixels=max_pixels, at_least_px=at_least_px)
     if isinstance(picture, np.ndarray):
@@ -85,7 +112,7 @@ def letterbox_box(width_px: int, height_px: int, preprocessing: Preprocessing) -
 def _letterboxed(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     left, top, width, height = letterbox_box(*image.size, preprocessing)
     inner = _drawn(image, (width, height), preprocessing)
-    pad = preprocessing.pad_value if image.mode == "L" else (preprocessing.pad_value,) * 3
+    pad = preprocessing.pad_value if image.mode == "L" else preprocessing.pad_color
     canvas = Image.new(image.mode, (preprocessing.width_px, preprocessing.height_px), pad)
     canvas.paste(inner, (left, top))
     return canvas

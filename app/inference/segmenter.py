@@ -7,7 +7,7 @@ from app.contracts.bundle import Precision
 from app.contracts.predictions import PredictedShape
 from app.inference.bundle import Bundle
 from app.inference.loaded import ShapeModel
-from app.inference.preprocess import Picture, open_picture
+from app.inference.preprocess import Picture
 from app.inference.segmentation import ScoreGrid, score_grid, segment
 
 
@@ -23,7 +23,7 @@ class Segmenter(ShapeModel):
 
     def grid(self, picture: Picture) -> ScoreGrid:
         """Return the scores of every place of a picture."""
-        return score_grid(open_picture(picture), self.manifest, self.raw)
+        return score_grid(self.opened(picture), self.manifest, self.raw)
 
     def _find(self, image: Image.Image) -> tuple[PredictedShape, ...]:
         return segment(image, self.manifest, self.raw)

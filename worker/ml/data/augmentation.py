@@ -16,7 +16,10 @@ _MIN_SIDE_PX = 3.0
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much to change. Scales are factors (1.25: up to 25 % larger or smaller), shifts are shares of the side."""
+    """How much to change. Scales are factors (1.25: up to 25 % larger or smaller), shifts are shares of the side.
+
+    With `is_compared`, the last channel says how far a picture differs from its reference: zero stays zero.
+    """
 
     flip_x: bool = True
     flip_y: bool = True
@@ -29,6 +32,7 @@ class Augmentation:
     contrast: float = 0.25
     noise: float = 4.0
     pad_value: int = 128
+    is_compared: bool = False
 
     def apply(self, pixels: np.ndarray, marked: Marked, generator: np.random.Generator) -> tuple[np.ndarray, Marked]:
         """Return a changed picture (H, W, 3) uint8 and its boxes, cut at the border."""
@@ -69,7 +73,7 @@ class Augmentation:
             Image.Transform.AFFINE,
             _back(matrix),
             resample=Image.Resampling.BILINEAR,
-            fillcolor=(self.pad_value,) * 3,
+            fillcolor=(self.pad_value, self.pad_value, 0 if self.is_compared else self.pad_value),
         )
         return np.asarray(moved)
 
@@ -105,10 +109,14 @@ class Augmentation:
         brightness = generator.uniform(-self.brightness, self.brightness) * 255.0
         contrast = (1.0 + self.contrast) ** generator.uniform(-1.0, 1.0)
         changed = (pixels.astype(np.float32) - 127.5) * np.float32(contrast) + np.float32(127.5 + brightness)
+        grains = np.zeros((1, 1), dtype=np.float32)
         if self.noise > 0:
-            # The same on all channels: cameras of lines are mostly grey.
+            # The same on all channels: cameras of lines are mostly grey. A reference is another picture.
             amount = generator.uniform(0.0, self.noise)
-            changed += amount * generator.standard_normal(pixels.shape[:2], dtype=np.float32)[..., None]
+            grains = amount * generator.standard_normal(pixels.shape[:2], dtype=np.float32)
+            changed[..., : 1 if self.is_compared else 3] += grains[..., None]
+        if self.is_compared:
+            changed[..., 2] = np.abs(pixels[..., 2] * np.float32(contrast) + grains)
         return np.asarray(np.clip(changed, 0, 255), dtype=np.uint8)
 
 

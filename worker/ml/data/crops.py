@@ -15,15 +15,17 @@ from PIL import Image
 
 from app.contracts.bundle import Preprocessing, Tiling
 from app.contracts.dataset import DatasetItem
-from app.inference.preprocess import open_picture, to_pixels
+from app.inference.preprocess import Picture, open_picture, to_pixels
 from app.inference.rasters import draw_shape
 from app.inference.windows import Frame, Window, frame_of, windows_of
-from worker.ml.data.extraction import OpenImage
 
 # What is left of a box at the edge of a window counts as seen while at least this much of it is there.
 MIN_VISIBLE = 0.4
 _MIN_COVERED = 110  # of 255: thin lines would vanish at one half
 _MIN_WITHOUT = 200  # windows without a mark that are kept in any case
+
+OpenPicture = Callable[[DatasetItem], Picture]
+"""Returns the bytes or the file of an image, with its reference where it is compared with one."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def make_crops(
     index_of: dict[int, int],
     preprocessing: Preprocessing,
     tiling: Tiling | None,
-    open_image: OpenImage,
+    open_image: OpenPicture,
     path: Path,
     at_most: int,
     with_classes: bool = False,
@@ -107,7 +109,7 @@ def make_crops(
     plan, marked = [every[index] for index in chosen], [marks[index] for index in chosen]
     shape = (len(plan), preprocessing.height_px, preprocessing.width_px, 3)
     facts = (
-        [(item.sha256, window) for item, window in plan],
+        [(item.sha256, item.reference and item.reference.sha256, window) for item, window in plan],
         preprocessing.model_dump_json(),
         tiling and tiling.model_dump_json(),
         [item.model_dump_json(include={"annotations"}) for item in items] if with_classes else None,
@@ -148,7 +150,7 @@ def _fill(
     pixels: np.ndarray,
     plan: Sequence[tuple[DatasetItem, Window]],
     preprocessing: Preprocessing,
-    open_image: OpenImage,
+    open_image: OpenPicture,
     on_image: Callable[[int, int], None],
 ) -> dict[str, str]:
     unreadable: dict[str, str] = {}

@@ -96,7 +96,7 @@ class _Training(ShapeTraining[Segmenter, SegmentationMetrics]):
         for item in items:
             self.reporter.step()
             try:
-                grids.append(model.grid(self.open_image(item)))
+                grids.append(model.grid(self.as_called(bundle.manifest, item)))
             except Exception:  # noqa: BLE001, S112 - it is named where every image is looked at
                 continue
             drawn.append(class_map(item, self.index_of))

@@ -30,13 +30,14 @@ from app.contracts.tasks import Split
 from app.inference.bundle import Bundle, read_bundle
 from app.inference.decision import image_scores
 from app.inference.loaded import ShapeModel
-from app.inference.preprocess import open_picture, to_pixels
+from app.inference.preprocess import Picture, open_picture, to_pixels
 from app.inference.sessions.openvino import supported_precision
 from app.inference.windows import windows_of
 from worker.ml.backbones.export import exported
 from worker.ml.data.augmentation import Augmentation
-from worker.ml.data.crops import Crops, make_crops
+from worker.ml.data.crops import Crops, OpenPicture, make_crops
 from worker.ml.data.extraction import OpenImage
+from worker.ml.data.references import ComparedImages
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.exporters.network import SCORES_NAME, Whole, export
 from worker.ml.training.bundling import Origin, lineage_of, write_manifest
@@ -86,7 +87,10 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         on_event: OnEvent,
         precision: Precision,
     ) -> None:
-        self.spec, self.dataset, self.open_image = spec, dataset, open_image
+        self.spec, self.dataset = spec, dataset
+        is_compared = spec.use_references and dataset.reference_rule is not None
+        self.references = ComparedImages(dataset, open_image) if is_compared else None
+        self.open_image: OpenPicture = self.references.open if self.references else open_image
         self.cache_dir, self.work_dir, self.reporter = cache_dir, work_dir, Reporter(on_event)
         self.precision = supported_precision(precision)
         self.card = BACKBONES[AUTO_BACKBONES[0] if spec.backbone == "auto" else spec.backbone]
@@ -101,6 +105,8 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         train_items = self.items_of(Split.TRAIN)
         self._check_marked(train_items)
         preprocessing, tiling = plan_input(train_items, self.spec, self.card, small_px=self.small_px)
+        if self.references:
+            preprocessing = preprocessing.model_copy(update={"channels": "compared"})
         self._say_input(preprocessing, tiling)
         train, dev = self._crops(preprocessing, tiling)
         self.reporter.begin("Fitting", until=0.85, message=f"Preparing {self.card.name}")
@@ -155,6 +161,8 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
 
     def _say_input(self, preprocessing: Preprocessing, tiling: Tiling | None) -> None:
         self.reporter.begin("Features", until=0.1, message="Reading images")
+        if self.references:
+            self.reporter.log("Each image is compared with its reference: the difference is part of what is learned.")
         side = preprocessing.width_px
         if tiling is None:
             self.reporter.log(f"Images are read whole, at {side} x {side} px.")
@@ -187,14 +195,16 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
 
     def augmentation(self, preprocessing: Preprocessing) -> Augmentation:
         """Return the changes of pictures; a chosen symmetry says which flips and turns leave a part the same part."""
+        is_compared = preprocessing.channels == "compared"
         if self.spec.symmetry == "auto":
-            return Augmentation(pad_value=preprocessing.pad_value)
+            return Augmentation(pad_value=preprocessing.pad_value, is_compared=is_compared)
         views = SYMMETRIES[self.spec.symmetry].views
         return Augmentation(
             flip_x=any(view.index in {4, 5, 7} for view in views),
             flip_y=any(view.index in {2, 5, 6, 7} for view in views),
             quarter_turns=any(view.quarter_turns % 2 for view in views),
             pad_value=preprocessing.pad_value,
+            is_compared=is_compared,
         )
 
     def ground(self, preprocessing: Preprocessing, train_side_px: int | None = None) -> Ground:
@@ -240,7 +250,8 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         path = directory / MODEL_NAME
         export(whole, manifest.preprocessing, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        write_manifest(directory, manifest.model_copy(update={"model_sha256": digest}))
+        bundled = self.references.bundle(directory) if self.references else None
+        write_manifest(directory, manifest.model_copy(update={"model_sha256": digest, "reference": bundled}))
         return read_bundle(directory)
 
     # Evaluation
@@ -253,7 +264,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
 
         def look(item: DatasetItem) -> tuple[PredictedShape, ...] | str:
             try:
-                return model.find(self.open_image(item))
+                return model.find(self.as_called(model.manifest, item))
             except Exception as error:  # noqa: BLE001 - one bad image, however bad, must not end the training
                 return str(error) or type(error).__name__
 
@@ -269,6 +280,12 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
         return found, unreadable
+
+    def as_called(self, manifest: BundleManifest, item: DatasetItem) -> Picture:
+        """Return an image as a call to the finished model brings it."""
+        if self.references is None or manifest.reference is None:
+            return self.open_image(item)
+        return self.references.open_for(manifest.reference, item)
 
     def _judge(self, bundle: Bundle, found: Found) -> tuple[Bundle, dict[str, Metrics]]:
         """Choose the threshold on dev, or on train where dev shows nothing, and measure every split at it."""
