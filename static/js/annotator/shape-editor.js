@@ -5,7 +5,7 @@
  * away from are kept until the page is left. The tools in tools/ make the changes, shape-keys.js names them, painter.js shows them, side.js
  * is the panel beside.
  */
-import { altered, areaOf, boundsOfAll, contains, fromSaved, NONE, toSaved } from "../lib/shapes.js";
+import { altered, areaOf, boundsOfAll, contains, fromSaved, NONE } from "../lib/shapes.js";
 import { withoutVertex } from "../lib/polygon.js";
 import { back, begin, commit, forward } from "../lib/timeline.js";
 import { count } from "../lib/format.js";
@@ -184,7 +184,7 @@ export class ShapeEditor {
     this.selected = new Set([...this.selected].filter((id) => ids.has(id)));
     this.changing = new Map();
     this.refresh();
-    this.saver.save(() => ({ shapes: this.shapes.map(toSaved), nothing_to_label: this.line.now.isNothing }));
+    this.saver.save(() => ({ shapes: this.shapes, nothing_to_label: this.line.now.isNothing }));
   }
 
   refresh() {

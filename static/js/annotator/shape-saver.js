@@ -2,7 +2,7 @@
  * Saves the labels of one image a moment after they change: one request at a time, each naming the version that the answer before it gave.
  * Walking on waits for the last answer: nothing is lost by a quick hand.
  *
- * @typedef {{version: number, shapes: object[], nothing_to_label: boolean}} Body
+ * @typedef {{version: number, shapes: readonly import("../lib/shapes.js").Shape[], nothing_to_label: boolean}} Body
  * @typedef {{status: number, answer: object}} Reply  status 0: no answer
  */
 const WAIT_MS = 350;

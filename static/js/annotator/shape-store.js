@@ -1,8 +1,12 @@
 /** Where the labels of one image are read and saved; and its states, kept while one walks away and back. */
+import { savedText } from "../lib/shapes.js";
 import { Ahead } from "./ahead.js";
 
 const HEADERS = { Accept: "application/json", "Content-Type": "application/json", "X-Requested-With": "kizu" };
 const KEEPALIVE_BYTES = 60_000; // the most that a browser sends after its page is gone
+
+/** Return what is sent. Of the shapes, only those that changed since they were last sent are written anew. @param {import("./shape-saver.js").Body} body */
+const textOf = ({ shapes, ...rest }) => `{"shapes":[${shapes.map(savedText).join()}],${JSON.stringify(rest).slice(1)}`;
 
 const ahead = new Ahead((href) => fetch(href, { headers: HEADERS, priority: "low" }));
 /** The states of images that were on the stage, as long as this page lives. @type {Map<string, {version: number, line: object}>} */
@@ -29,7 +33,7 @@ export class ShapeStore {
   /** @param {import("./shape-saver.js").Body} body @returns {Promise<import("./shape-saver.js").Reply>} */
   async put(body) {
     try {
-      const response = await fetch(this.href, { method: "PUT", headers: HEADERS, body: JSON.stringify(body) });
+      const response = await fetch(this.href, { method: "PUT", headers: HEADERS, body: textOf(body) });
       return { status: response.status, answer: await response.json().catch(() => ({})) };
     } catch {
       return { status: 0, answer: {} };
@@ -38,7 +42,7 @@ export class ShapeStore {
 
   /** Send it while the page goes away; nobody hears the answer. @param {import("./shape-saver.js").Body} body */
   putLast(body) {
-    const text = JSON.stringify(body);
+    const text = textOf(body);
     fetch(this.href, { method: "PUT", headers: HEADERS, body: text, keepalive: text.length < KEEPALIVE_BYTES }).catch(() => {});
   }
 

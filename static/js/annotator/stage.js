@@ -50,6 +50,7 @@ export class Stage extends EventTarget {
   }
 
   close() {
+    cancelAnimationFrame(this.hovering);
     this.resizes.disconnect();
   }
 
@@ -190,9 +191,17 @@ export class Stage extends EventTarget {
     this.dispatchEvent(new Event("tone"));
   }
 
-  /** Follow the pointer with pixel value, lens and crosshair. @param {import("./tools.js").Press | null} press */
+  /** Follow the pointer from the next frame on; a quick hand moves several times in one. @param {import("./tools.js").Press | null} press */
   hover(press) {
     this.last = press;
+    this.hovering ||= requestAnimationFrame(() => {
+      this.hovering = 0;
+      this.follow(this.last);
+    });
+  }
+
+  /** Show pixel value, lens and crosshair where the pointer is. @param {import("./tools.js").Press | null} press */
+  follow(press) {
     const pixel = press && pixelAt(toImage(this.view, press.stage), this.size);
     this.dispatchEvent(new CustomEvent("pixel", { detail: pixel && { ...pixel, value: this.valueAt(pixel) } }));
     this.drawLens(pixel ? press : null);

@@ -173,16 +173,7 @@ function spansBetween(crossings, width) {
  * column, and so on closes each ring.
  * @param {Region} region @returns {number[][]} flat x, y */
 export function outline(region) {
-  const xs = [];
-  const ys = [];
-  for (let i = 0; i <= region.rows.length; i += 1) {
-    const ends = [...(region.rows[i - 1] ?? []), ...(region.rows[i] ?? [])].sort((a, b) => a - b);
-    for (let j = 0; j < ends.length; j += 2) {
-      if (ends[j] === ends[j + 1]) continue;
-      xs.push(ends[j], ends[j + 1]);
-      ys.push(region.ymin + i, region.ymin + i);
-    }
-  }
+  const [xs, ys] = corners(region);
   const below = columnPartners(xs);
   const seen = new Uint8Array(xs.length);
   const rings = [];
@@ -198,21 +189,45 @@ export function outline(region) {
   return rings;
 }
 
+/** Return where each edge along a row begins and ends: where a row covers what its neighbour does not. @param {Region} region @returns {[number[], number[]]} x and y */
+function corners({ ymin, rows }) {
+  const xs = [];
+  const ys = [];
+  for (let i = 0; i <= rows.length; i += 1) {
+    const [above, below] = [rows[i - 1] ?? [], rows[i] ?? []];
+    // Both are sorted: one walk along the two leaves out the ends that they share.
+    let [a, b] = [0, 0];
+    while (a < above.length || b < below.length) {
+      const isAbove = b === below.length || (a < above.length && above[a] <= below[b]);
+      const isShared = isAbove && b < below.length && above[a] === below[b];
+      if (!isShared) {
+        xs.push(isAbove ? above[a] : below[b]);
+        ys.push(ymin + i);
+      }
+      if (isAbove) a += 1;
+      if (!isAbove || isShared) b += 1;
+    }
+  }
+  return [xs, ys];
+}
+
 /** Return, for each corner, the one it is joined to in its column. Corners come row by row, so one pass that pairs the two of a column
  * that come next to each other is enough. @param {number[]} xs @returns {Int32Array} */
 function columnPartners(xs) {
   const partner = new Int32Array(xs.length);
-  const waiting = new Map();
-  xs.forEach((x, corner) => {
-    const other = waiting.get(x);
-    if (other === undefined) {
-      waiting.set(x, corner);
-    } else {
-      partner[corner] = other;
-      partner[other] = corner;
-      waiting.delete(x);
-    }
-  });
+  let [first, last] = [Infinity, -1];
+  for (const x of xs) {
+    if (x < first) first = x;
+    if (x > last) last = x;
+  }
+  const waiting = new Int32Array(xs.length && last - first + 1).fill(-1); // by column
+  for (let corner = 0; corner < xs.length; corner += 1) {
+    const other = waiting[xs[corner] - first];
+    waiting[xs[corner] - first] = other < 0 ? corner : -1;
+    if (other < 0) continue;
+    partner[corner] = other;
+    partner[other] = corner;
+  }
   return partner;
 }
 
