@@ -37,6 +37,24 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 
+class Augmentations(BaseModel):
+    """How far pictures may be changed while a head learns from them; 0 leaves a change out.
+
+    Every picture is changed anew each time it is shown, by chance up to these amounts. Flips and quarter turns are not
+    here: they follow from the symmetry of the part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rotation_deg: float = Field(default=0.0, ge=0, le=45, description="Turned either way, in degrees")
+    zoom: float = Field(default=0.25, ge=0, le=1, description="Larger or smaller, as a share")
+    shift: float = Field(default=0.12, ge=0, le=0.5, description="Cut out at another place, as a share of the side")
+    brightness: float = Field(default=0.15, ge=0, le=0.5, description="Lighter or darker, as a share of white")
+    contrast: float = Field(default=0.25, ge=0, le=1, description="More or less contrast, as a share")
+    blur_px: float = Field(default=0.0, ge=0, le=5, description="Standard deviation of a Gaussian, in input pixels")
+    noise: float = Field(default=4.0, ge=0, le=64, description="Standard deviation of grey levels, of 255")
+
+
 class TrainSpec(BaseModel):
     """What a person chose in the train form. Every default is the one-click training."""
 
@@ -51,6 +69,7 @@ class TrainSpec(BaseModel):
     symmetry: str = Field(
         default="auto", description="A catalog id of a symmetry group, or `auto`: by cross-validation"
     )
+    augmentations: Augmentations | None = Field(default=None, description="None: the task's own")
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     time_budget_s: int | None = Field(default=None, ge=10, le=86_400)
     use_references: bool = Field(

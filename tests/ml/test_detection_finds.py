@@ -17,7 +17,7 @@ from PIL import Image
 from app.catalog import BACKBONES
 from app.contracts.bundle import FindRule, Preprocessing, Tiling
 from app.contracts.dataset import AnnotationValue, DatasetItem
-from app.contracts.jobs import TrainSpec
+from app.contracts.jobs import Augmentations, TrainSpec
 from app.contracts.shapes import Box, Polygon
 from app.contracts.tasks import Split
 from app.inference.bootstrap import Estimate
@@ -306,7 +306,9 @@ def test_a_changed_picture_carries_its_box_along(seed):
     pixels = np.full((64, 64, 3), 30, dtype=np.uint8)
     pixels[20:36, 10:40] = 220
     marked = Marked(np.array([[10, 20, 40, 36]], dtype=np.float32), np.array([3]))
-    augmentation = Augmentation(quarter_turns=True, brightness=0.05, contrast=0.05, noise=2.0, pad_value=30)
+    augmentation = Augmentation(
+        Augmentations(brightness=0.05, contrast=0.05, noise=2.0), quarter_turns=True, pad_value=30
+    )
     changed, moved = augmentation.apply(pixels, marked, np.random.default_rng(seed))
     bright = changed[..., 0] > 125
     if len(moved.labels) == 0:

@@ -4,7 +4,6 @@ K is the number of classes; background is index 0, class k is k + 1.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ BATCH = 16
 CROP_PX = 224  # side of what one step sees of a window: around a defect, where there is one
 _FINEST_STRIDE = 4
 _WIDTH = 64
-_TURN_DEG = 12.0
 _MOST_WEIGHT = 4.0  # of a rare class in the loss, next to background
 _SHARE_WITHOUT = 0.4  # of the cut-outs, at most: those with a defect show background too
 _MIN_STEPS_AN_EPOCH, _MAX_STEPS_AN_EPOCH = 10, 200
@@ -55,7 +53,7 @@ class SegmentationLearner:
         augmentation: Augmentation,
     ) -> None:
         self._train, self._dev, self._n_categories = train, dev, n_categories
-        self._augmentation = replace(augmentation, turn_deg=_TURN_DEG)
+        self._augmentation = augmentation
         self.taps = taps_of(card, finest_stride=_FINEST_STRIDE)
         stages = [card.maps[tap] for tap in self.taps]
         self.head = SegmentationHead([one.channels for one in stages], stages[0].stride, n_categories, width=_WIDTH)

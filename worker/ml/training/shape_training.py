@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
-from app.catalog import BACKBONES, SYMMETRIES, NotTrainable
+from app.catalog import BACKBONES, DEFAULT_AUGMENTATIONS, NotTrainable
 from app.catalog.backbones import AUTO_BACKBONES
 from app.contracts.bundle import (
     MANIFEST_NAME,
@@ -194,17 +194,12 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         return made[0], made[1]
 
     def augmentation(self, preprocessing: Preprocessing) -> Augmentation:
-        """Return the changes of pictures; a chosen symmetry says which flips and turns leave a part the same part."""
-        is_compared = preprocessing.channels == "compared"
-        if self.spec.symmetry == "auto":
-            return Augmentation(pad_value=preprocessing.pad_value, is_compared=is_compared)
-        views = SYMMETRIES[self.spec.symmetry].views
-        return Augmentation(
-            flip_x=any(view.index in {4, 5, 7} for view in views),
-            flip_y=any(view.index in {2, 5, 6, 7} for view in views),
-            quarter_turns=any(view.quarter_turns % 2 for view in views),
+        """Return the changes of pictures: those of the form, or the task's own; flips and turns are the symmetry's."""
+        return Augmentation.of(
+            self.spec.augmentations or DEFAULT_AUGMENTATIONS[self.dataset.task],
+            self.spec.symmetry,
             pad_value=preprocessing.pad_value,
-            is_compared=is_compared,
+            is_compared=preprocessing.channels == "compared",
         )
 
     def ground(self, preprocessing: Preprocessing, train_side_px: int | None = None) -> Ground:
