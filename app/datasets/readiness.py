@@ -5,6 +5,7 @@ from typing import Protocol
 
 from app.contracts.tasks import TaskType
 from app.core.errors import Invalid
+from app.core.words import named
 
 MIN_EACH = 2
 """Images of each class without which nothing can be held out."""
@@ -67,9 +68,9 @@ def check_enough(
         return
     few = [category for category in categories if counts[category.id] < min_per_category]
     if few:
-        named = _named(f"“{category.name}” ({counts[category.id]})" for category in few)
+        listed = named(f"“{category.name}” ({counts[category.id]})" for category in few)
         raise DatasetNotReady(
-            f"Each class needs at least {min_per_category} labelled images. Too few: {named}. "
+            f"Each class needs at least {min_per_category} labelled images. Too few: {listed}. "
             "Label more of them, or delete the class.",
             counts={category.name: counts[category.id] for category in few},
         )
@@ -85,8 +86,8 @@ def check_trainable(task: TaskType, categories: Sequence[Named], trained: Iterab
     needed = [category for category in categories if category.is_good] if task is TaskType.ANOMALY else categories
     missing = [category for category in needed if category.id not in held]
     if missing:
-        named = _named(f"“{category.name}”" for category in missing)
-        raise DatasetNotReady(f"No image of {named} is in the train split. Move some there, or use Auto split.")
+        listed = named(f"“{category.name}”" for category in missing)
+        raise DatasetNotReady(f"No image of {listed} is in the train split. Move some there, or use Auto split.")
 
 
 def _check_classes(task: TaskType, categories: Sequence[Named]) -> None:
@@ -96,9 +97,3 @@ def _check_classes(task: TaskType, categories: Sequence[Named]) -> None:
         raise DatasetNotReady("No class is marked as good, so nobody knows what is normal. Mark one under Classes.")
     if task.has_shapes and not categories:
         raise DatasetNotReady("There is no class yet. Add one, and mark where it is on some images.")
-
-
-def _named(names: Iterable[str], limit: int = 5) -> str:
-    all_names = list(names)
-    more = f" and {len(all_names) - limit} more" if len(all_names) > limit else ""
-    return ", ".join(all_names[:limit]) + more

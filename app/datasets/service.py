@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from app.accounts.permissions import Action, Actor
 from app.annotations.shapes import annotations_of, classes_of
 from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
+from app.contracts.reference import ReferenceImage
 from app.contracts.tasks import Split, TaskType
 from app.core.errors import NotFound
 from app.datasets import readiness, splits
 from app.db.tables import DatasetVersion, Image, Project
 from app.projects import service as project_service
+from app.references import attaching
+from app.references import rules as reference_rules
 from app.storage import keys
 from app.storage.current import blobs
 
@@ -23,6 +26,7 @@ IDS_PER_STATEMENT = 10_000
 
 _ITEM_COLUMNS = (
     Image.id,
+    Image.name,
     Image.sha256,
     Image.blob_key,
     Image.width_px,
@@ -88,16 +92,24 @@ def plan_split(
 
 
 def freeze(
-    session: Session, *, project: Project, min_per_category: int = readiness.MIN_EACH, created_by_id: int | None = None
+    session: Session,
+    *,
+    project: Project,
+    min_per_category: int = readiness.MIN_EACH,
+    created_by_id: int | None = None,
+    with_references: bool = True,
 ) -> DatasetVersion:
     """Return the project's labelled images as an immutable dataset version; the caller has checked the permission.
 
     A labelled image without a split gets one now (70/15/15, in each class alike) and keeps it. Where nothing changed
     since an earlier version, that version is returned.
 
+    Where the project has a rule for references, each image is frozen with its own, unless `with_references` is off.
+
     Raises:
-        DatasetNotReady: Classes are missing, a class has fewer than `min_per_category` labelled images (an anomaly
-            project fewer than `readiness.MIN_NORMAL` good ones, and needs no others), or none of them is in train.
+        DatasetNotReady: A labelled image has no reference, classes are missing, a class has fewer than
+            `min_per_category` labelled images (an anomaly project fewer than `readiness.MIN_NORMAL` good ones, and
+            needs no others), or none of them is in train.
     """
     # On PostgreSQL two freezings at once would want the same number.
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
@@ -117,14 +129,17 @@ def freeze(
     readiness.check_trainable(task, categories, trained)
     _store_splits(session, chosen, before={})
     labels = _annotations(session, rows)
+    others = _unlabelled_rows(session, project)
+    references = _references(session, project, [*rows, *others]) if with_references else None
     dataset = Dataset(
         task=task,
         categories=tuple(
             CategoryRef(id=category.id, name=category.name, color=category.color, is_good=category.is_good)
             for category in categories
         ),
-        items=tuple(_item(row, chosen.get(row.id, row.split), labels[row.id]) for row in rows),
-        unlabelled=tuple(_item(row, None, ()) for row in _unlabelled_rows(session, project)),
+        items=tuple(_item(row, chosen.get(row.id, row.split), labels[row.id], references) for row in rows),
+        unlabelled=tuple(_item(row, None, (), references) for row in others),
+        reference_rule=None if references is None else reference_rules.of(project),
     )
     content_hash = dataset.content_hash()
     return _find_same(session, project.id, dataset, content_hash) or _store_version(
@@ -152,7 +167,8 @@ def named_originals(session: Session, project_id: int) -> set[str]:
     family = project_service.list_family(session, project_id)
     versions = session.scalars(select(DatasetVersion).where(DatasetVersion.project_id.in_(family)))
     datasets = map(load_items, versions)
-    return {item.blob_key for dataset in datasets for item in (*dataset.items, *dataset.unlabelled)}
+    items = [item for dataset in datasets for item in (*dataset.items, *dataset.unlabelled)]
+    return {item.blob_key for item in items} | {item.reference.blob_key for item in items if item.reference}
 
 
 def get_project(session: Session, *, actor: Actor, project_id: int) -> Project:
@@ -254,8 +270,22 @@ def _store_splits(session: Session, chosen: Mapping[int, Split], *, before: Mapp
             )
 
 
+def _references(
+    session: Session, project: Project, rows: Sequence[Row[*tuple[Any, ...]]]
+) -> dict[int, ReferenceImage] | None:
+    """Return what each image is compared with; None where the project compares none."""
+    pairing = attaching.find_pairing(session, project)
+    problem = pairing.problem() if pairing is not None else None
+    if problem is not None:
+        raise readiness.DatasetNotReady(problem)
+    return attaching.attach(session, project, {row.id: row.name for row in rows})
+
+
 def _item(
-    row: Row[*tuple[Any, ...]], split: Split | str | None, annotations: tuple[AnnotationValue, ...]
+    row: Row[*tuple[Any, ...]],
+    split: Split | str | None,
+    annotations: tuple[AnnotationValue, ...],
+    references: Mapping[int, ReferenceImage] | None,
 ) -> DatasetItem:
     return DatasetItem(
         image_id=row.id,
@@ -265,6 +295,7 @@ def _item(
         height_px=row.height_px,
         split=None if split is None else Split(split),
         annotations=annotations,
+        reference=references.get(row.id) if references else None,
     )
 
 
@@ -283,8 +314,8 @@ def _find_same(session: Session, project_id: int, dataset: Dataset, content_hash
     return version if same else None
 
 
-def _ids(items: Iterable[DatasetItem]) -> set[int]:
-    return {item.image_id for item in items}
+def _ids(items: Iterable[DatasetItem]) -> set[tuple[int, str | None]]:
+    return {(item.image_id, item.reference.sha256 if item.reference else None) for item in items}
 
 
 def _store_version(

@@ -17,12 +17,14 @@ from app.annotations import shapes as shape_service
 from app.core.clock import utc_now
 from app.db.session import on_commit
 from app.db.tables import Image, ImageMetadata, ImageTag, Project
+from app.db.visibility import WITH_REFERENCES
 from app.images import metadata as image_metadata
 from app.images import service as image_service
 from app.images import thumbnails
 from app.images.ingest import Refused, Taken
 from app.images.labels import Extras, Labels
 from app.projects import service as project_service
+from app.references import rules as reference_rule
 
 
 class FileStatus(StrEnum):
@@ -72,7 +74,7 @@ def add_images(
     now = utc_now()
     labels = Labels(session, actor, project, extras)
     rows = {file.sha256: file for file in reversed(taken)}  # the first of equal files wins
-    created = _insert(session, actor, project_id, list(reversed(rows.values())), labels, split, now)
+    created = _insert(session, actor, project, list(reversed(rows.values())), labels, split, now)
     _insert_annotations(session, actor, project_id, created, rows, labels)
     if created:
         _add_extras(session, actor, project, list(created.values()), extras)
@@ -85,7 +87,7 @@ def add_images(
 def _insert(
     session: Session,
     actor: Actor,
-    project_id: int,
+    project: Project,
     files: Sequence[Taken],
     labels: Labels,
     split: str | None,
@@ -95,9 +97,10 @@ def _insert(
     if not files:
         return {}
     labelled = {"labelled_at": now, "labelled_by_id": actor.user_id}
+    rule = reference_rule.of(project)
     rows = [
         {
-            "project_id": project_id,
+            "project_id": project.id,
             "name": file.name,
             "sha256": file.sha256,
             "blob_key": file.blob_key,
@@ -109,6 +112,7 @@ def _insert(
             "split": split,
             "uploaded_by_id": actor.user_id,
             "uploaded_at": now,
+            "is_reference": rule is not None and rule.is_reference_name(file.name),
             **labels.columns(file, labelled=labelled),
         }
         for file in files
@@ -191,7 +195,8 @@ def _existing(session: Session, project_id: int, hashes: Iterable[str]) -> dict[
     if not wanted:
         return {}
     query = select(Image.sha256, Image.id, Image.name).where(Image.project_id == project_id, Image.sha256.in_(wanted))
-    return {sha256: (image_id, name) for sha256, image_id, name in session.execute(query)}
+    rows = session.execute(query, execution_options=WITH_REFERENCES)
+    return {sha256: (image_id, name) for sha256, image_id, name in rows}
 
 
 def _fates(

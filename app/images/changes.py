@@ -22,6 +22,7 @@ from app.images.service import Selection
 from app.images.views import Links
 from app.images.vocabulary import Vocabulary
 from app.projects import service as project_service
+from app.references import service as reference_service
 from app.web.deps import SessionDep, page_actor
 from app.web.problems import wants_partial
 from app.web.rendering import render
@@ -117,6 +118,23 @@ def bulk_tag(
     )
     what = f"The tag {name} was taken from {images_text(n)}" if remove else f"{images_text(n)} tagged {name}"
     return bulk.answer(what if n else "Nothing to change", undo={"tag": event_id})
+
+
+@router.post("/bulk/reference", name="images.bulk_reference")
+def bulk_reference(
+    request: Request,
+    actor: Editor,
+    session: SessionDep,
+    project_id: int,
+    image_id: ImageIds = None,
+    everything: Everything = False,
+) -> Response:
+    """Make the selected images references, which the others are compared with."""
+    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
+    n = reference_service.mark(session, actor=actor, project_id=project_id, selection=bulk.selection)
+    is_one = n == 1
+    what = "is a reference image" if is_one else "are reference images"
+    return bulk.answer(f"{images_text(n)} {what} now: see References")
 
 
 @router.post("/bulk/delete", name="images.bulk_delete")

@@ -18,7 +18,7 @@ from app.core.errors import Invalid, NotFound
 from app.datasets import service as dataset_service
 from app.db.session import change_rows
 from app.db.tables import Image, ImageTag, Project, Tag
-from app.db.visibility import WITH_DELETED
+from app.db.visibility import WITH_DELETED, WITH_REFERENCES
 from app.projects import service as project_service
 from app.storage import keys
 from app.storage.current import blobs
@@ -34,14 +34,14 @@ Selection = Sequence[int] | Select[tuple[int]] | None
 
 
 def get_image(session: Session, *, actor: Actor, project_id: int, image_id: int, action: Action) -> Image:
-    """Return an image of a project that the actor may see and do `action` in.
+    """Return an image of a project that the actor may see and do `action` in, a reference too.
 
     Raises:
         NotFound: No such project, or no such image in it, or the actor may not see it.
         PermissionDenied: The actor may see it, but not do this.
     """
     project_service.get_for(session, actor=actor, project_id=project_id, action=action)
-    image = session.get(Image, image_id)
+    image = session.get(Image, image_id, execution_options=WITH_REFERENCES)
     if image is None or image.project_id != project_id:
         raise NotFound("There is no such image in this project.")
     return image

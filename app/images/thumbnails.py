@@ -19,6 +19,7 @@ from app.core import pictures
 from app.core.errors import AppError
 from app.db.session import transaction
 from app.db.tables import Image
+from app.db.visibility import WITH_REFERENCES
 from app.images.gate import room_for
 from app.queue import current
 from app.queue.base import JobQueue
@@ -146,7 +147,7 @@ def _next_batch(project_id: int, after: int) -> list[_Todo]:
         .limit(BATCH)
     )
     with transaction(writes=False) as session:
-        return [_Todo(*row) for row in session.execute(query)]
+        return [_Todo(*row) for row in session.execute(query, execution_options=WITH_REFERENCES)]
 
 
 def _make_one(todo: _Todo) -> int | None:

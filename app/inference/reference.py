@@ -167,9 +167,14 @@ def _exposure(own: np.ndarray, laid: np.ndarray, seen: np.ndarray) -> np.ndarray
     return np.clip(np.round(gain * np.arange(256) + offset), 0, 255).astype(np.uint8)
 
 
-def _check_shapes(own: tuple[int, int], other: tuple[int, int]) -> None:
+def is_same_shape(own: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether pictures of these sizes (width, height) can be laid onto each other."""
     stretch = (own[0] / own[1]) / (other[0] / other[1])
-    if not 1 / _MAX_ASPECT <= stretch <= _MAX_ASPECT:
+    return 1 / _MAX_ASPECT <= stretch <= _MAX_ASPECT
+
+
+def _check_shapes(own: tuple[int, int], other: tuple[int, int]) -> None:
+    if not is_same_shape(own, other):
         raise ReferenceMismatch(
             f"The reference image is {other[0]:,} x {other[1]:,} pixels, the image {own[0]:,} x {own[1]:,}: they need "
             "the same proportions."

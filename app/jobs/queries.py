@@ -17,8 +17,15 @@ from app.jobs import estimates
 from app.jobs.schemas import ClassCount, JobRow, Readiness, RunningJob
 from app.jobs.transitions import ACTIVE
 from app.projects import service as project_service
+from app.references import attaching
 
 LISTED = 30
+REFERENCES = {
+    "one": "the reference image",
+    "name": "its own reference image, by name",
+    "metadata": "the reference image of its kind, by metadata",
+}
+"""What each image is compared with, for people, by the kind of rule."""
 LOG_LINES = 200
 
 
@@ -42,12 +49,15 @@ def get_readiness(session: Session, project: Project) -> Readiness:
         query = query.outerjoin(Image, and_(Image.category_id == Category.id, is_labelled))
     query = query.where(Category.project_id == project.id).group_by(Category.id).order_by(Category.index)
     rows = session.execute(query).all()
+    pairing = attaching.find_pairing(session, project)
+    problem = _find_problem(task, {one: count for one, count, *_ in rows})
     return Readiness(
         classes=tuple(ClassCount(one.id, one.name, one.color, count) for one, count, *_ in rows),
         n_labelled=rows[0][2] if rows else 0,
         n_unlabelled=rows[0][3] if rows else 0,
         sample_image_id=next((image_id for *_, image_id in reversed(rows) if image_id is not None), None),
-        problem=_find_problem(task, {one: count for one, count, *_ in rows}),
+        problem=problem or (pairing.problem() if pairing else None),
+        references=None if pairing is None else REFERENCES[pairing.rule.kind],
     )
 
 

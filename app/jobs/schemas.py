@@ -60,6 +60,7 @@ class Readiness:
     """What could be trained on now. `problem` is the sentence that says why it cannot be, or None.
 
     `sample_image_id` is a labelled image on which the symmetries are shown, of the last class that has one.
+    references: Literal["compare", "ignore"] = "compare"
     """
 
     classes: tuple[ClassCount, ...]
@@ -72,6 +73,7 @@ class Readiness:
 @dataclass(frozen=True, slots=True)
 class StageStep:
     """One stage of the line: `where` is done, now, next or failed; `seconds` is how long it took or takes so far."""
+            use_references=self.references == "compare",
 
     name: str
     where: str
@@ -90,6 +92,7 @@ class Curve:
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     x_digits: int
+    `references` says what each image is compared with, None where with nothing.
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class LogEntry:
     at: datetime
     text: str
     level: str
+    references: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,12 @@ def upgrade() -> None:
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("is_invite_only", sa.Boolean(), nullable=False),
         sa.Column("source_id", sa.Integer(), nullable=True),
+        sa.Column(
+            "reference_rule",
+            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+            nullable=True,
+            comment="app.contracts.reference.ReferenceRule; None: images are not compared",
+        ),
         sa.Column("created_by_id", sa.Integer(), nullable=True),
         sa.Column("created_at", app.db.base.UtcDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", app.db.base.UtcDateTime(timezone=True), nullable=False),
@@ -193,6 +199,7 @@ def upgrade() -> None:
         sa.Column("uploaded_by_id", sa.Integer(), nullable=True),
         sa.Column("uploaded_at", app.db.base.UtcDateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", app.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("is_reference", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(["category_id"], ["category.id"], name=op.f("fk_image_category_id")),
         sa.ForeignKeyConstraint(["labelled_by_id"], ["user_account.id"], name=op.f("fk_image_labelled_by_id")),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("fk_image_project_id"), ondelete="CASCADE"),
@@ -201,17 +208,24 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("image", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_image_project_category", ["project_id", "category_id", "deleted_at", "id"], unique=False
+            "ix_image_project_category", ["project_id", "category_id", "deleted_at", "is_reference", "id"], unique=False
+        )
+        batch_op.create_index("ix_image_project_id", ["project_id", "deleted_at", "is_reference", "id"], unique=False)
+        batch_op.create_index(
+            "ix_image_project_name", ["project_id", "deleted_at", "is_reference", "name", "id"], unique=False
         )
         batch_op.create_index("ix_image_project_id", ["project_id", "deleted_at", "id"], unique=False)
         batch_op.create_index("ix_image_project_name", ["project_id", "deleted_at", "name", "id"], unique=False)
         batch_op.create_index(
             "ix_image_project_facets",
-            ["project_id", "deleted_at", "category_id", "shape_classes", "split", "is_labelled"],
+            ["project_id", "deleted_at", "is_reference", "category_id", "shape_classes", "split", "is_labelled"],
             unique=False,
         )
         batch_op.create_index(
-            "ix_image_project_labelled", ["project_id", "is_labelled", "deleted_at", "id"], unique=False
+            "ix_image_project_labelled", ["project_id", "is_labelled", "deleted_at", "is_reference", "id"], unique=False
+        )
+        batch_op.create_index(
+            "ix_image_project_split", ["project_id", "split", "deleted_at", "is_reference", "id"], unique=False
         )
         batch_op.create_index("ix_image_project_split", ["project_id", "split", "deleted_at", "id"], unique=False)
         batch_op.create_index(

@@ -46,6 +46,8 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "jobs.start": {"data": {}},
     "annotations.set_class": {"data": {"image_id": "1", "version": "0", "category_id": "1"}},
     "annotations.set_shapes": {"json": {"version": 0, "shapes": []}},
+    "references.set_rule": {"data": {"kind": "none"}},
+    "v1.references.set_rule": {"json": {"kind": "none"}},
     "annotations.magic": {"json": {"prompts": [{"points": [[1, 1]]}]}},
     "api.labels.replace": {"json": {"labels": []}},
     "v1.classes.create": {"json": {"0": {"name": "x"}}},

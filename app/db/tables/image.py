@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, IntId
@@ -17,8 +17,8 @@ class Image(Base):
     where there is nothing to label. `version` grows with each change of the annotations; an edit names the version it
     was made on.
 
-    A deleted image keeps its row until it is purged, so that deleting can be undone. Queries do not see it: see
-    `app.db.visibility`.
+    A deleted image keeps its row until it is purged, so that deleting can be undone. A reference is what other images
+    are compared with: nobody labels it, no model learns from it. Queries see neither: see `app.db.visibility`.
     """
 
     __tablename__ = "image"
@@ -32,17 +32,18 @@ class Image(Base):
             sqlite_where=text("deleted_at IS NULL"),
             postgresql_where=text("deleted_at IS NULL"),
         ),
-        # `deleted_at` is in each, so that counts and pages are answered by the index alone.
-        Index("ix_image_project_category", "project_id", "category_id", "deleted_at", "id"),
-        Index("ix_image_project_split", "project_id", "split", "deleted_at", "id"),
-        Index("ix_image_project_labelled", "project_id", "is_labelled", "deleted_at", "id"),
-        Index("ix_image_project_id", "project_id", "deleted_at", "id"),
-        Index("ix_image_project_name", "project_id", "deleted_at", "name", "id"),
+        # `deleted_at` and `is_reference` are in each, so that counts and pages are answered by the index alone.
+        Index("ix_image_project_category", "project_id", "category_id", "deleted_at", "is_reference", "id"),
+        Index("ix_image_project_split", "project_id", "split", "deleted_at", "is_reference", "id"),
+        Index("ix_image_project_labelled", "project_id", "is_labelled", "deleted_at", "is_reference", "id"),
+        Index("ix_image_project_id", "project_id", "deleted_at", "is_reference", "id"),
+        Index("ix_image_project_name", "project_id", "deleted_at", "is_reference", "name", "id"),
         # The counts beside the grid: every combination in one pass over this index.
         Index(
             "ix_image_project_facets",
             "project_id",
             "deleted_at",
+            "is_reference",
             "category_id",
             "shape_classes",
             "split",
@@ -83,6 +84,7 @@ class Image(Base):
     uploaded_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     uploaded_at: Mapped[CreatedAt]
     deleted_at: Mapped[datetime | None]
+    is_reference: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Annotation(Base):

@@ -23,6 +23,9 @@ class Project(Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     is_invite_only: Mapped[bool] = mapped_column(default=False)
     source_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"))
+    reference_rule: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="app.contracts.reference.ReferenceRule; None: images are not compared"
+    )
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
