@@ -31,6 +31,7 @@ class TrainForm(BaseModel):
     symmetry: str = Field(default="auto", max_length=60)
     seed: Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, Blank] = None
     time_budget_min: Annotated[Annotated[float, Field(ge=0.2, le=1440)] | None, Blank] = None
+    references: Literal["compare", "ignore"] = "compare"
 
     def to_spec(self) -> TrainSpec:
         return TrainSpec(
@@ -42,6 +43,7 @@ class TrainForm(BaseModel):
             symmetry=self.symmetry,
             seed=self.seed or 0,
             time_budget_s=None if self.time_budget_min is None else round(self.time_budget_min * 60),
+            use_references=self.references == "compare",
         )
 
 
@@ -60,7 +62,7 @@ class Readiness:
     """What could be trained on now. `problem` is the sentence that says why it cannot be, or None.
 
     `sample_image_id` is a labelled image on which the symmetries are shown, of the last class that has one.
-    references: Literal["compare", "ignore"] = "compare"
+    `references` says what each image is compared with, None where with nothing.
     """
 
     classes: tuple[ClassCount, ...]
@@ -68,12 +70,12 @@ class Readiness:
     n_unlabelled: int
     sample_image_id: int | None
     problem: str | None
+    references: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StageStep:
     """One stage of the line: `where` is done, now, next or failed; `seconds` is how long it took or takes so far."""
-            use_references=self.references == "compare",
 
     name: str
     where: str
@@ -92,7 +94,6 @@ class Curve:
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     x_digits: int
-    `references` says what each image is compared with, None where with nothing.
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,6 @@ class LogEntry:
     at: datetime
     text: str
     level: str
-    references: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,8 +214,6 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_image_project_name", ["project_id", "deleted_at", "is_reference", "name", "id"], unique=False
         )
-        batch_op.create_index("ix_image_project_id", ["project_id", "deleted_at", "id"], unique=False)
-        batch_op.create_index("ix_image_project_name", ["project_id", "deleted_at", "name", "id"], unique=False)
         batch_op.create_index(
             "ix_image_project_facets",
             ["project_id", "deleted_at", "is_reference", "category_id", "shape_classes", "split", "is_labelled"],
@@ -227,7 +225,6 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_image_project_split", ["project_id", "split", "deleted_at", "is_reference", "id"], unique=False
         )
-        batch_op.create_index("ix_image_project_split", ["project_id", "split", "deleted_at", "id"], unique=False)
         batch_op.create_index(
             "ix_image_thumb_todo",
             ["id"],
