@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from app.contracts.predictions import ClassScores, Decision
 from app.core.pictures import DEFAULT_MAX_PIXELS
@@ -52,9 +53,8 @@ class ScoringModel(LoadedModel):
 
     def _predict_batch(self, pictures: Sequence[Picture], threshold: float | None, max_pixels: int) -> list[Prediction]:
         started = time.perf_counter()
-        pixels = np.stack(
-            [to_pixels(picture, self.manifest.preprocessing, max_pixels=max_pixels) for picture in pictures]
-        )
+        made = [to_pixels(picture, self.manifest.preprocessing, max_pixels=max_pixels) for picture in pictures]
+        pixels = made[0][None] if len(made) == 1 else np.stack(made)
         ready = time.perf_counter()
         rows = self.predict_from_features(self.session.features(pixels))
         infer_s = (time.perf_counter() - ready) / len(pictures)
@@ -67,9 +67,11 @@ class ScoringModel(LoadedModel):
             return values
         left, top, width, height = letterbox_box(*size_px, preprocessing)
         rows, columns = values.shape
-        y0, y1 = top * rows / preprocessing.height_px, (top + height) * rows / preprocessing.height_px
-        x0, x1 = left * columns / preprocessing.width_px, (left + width) * columns / preprocessing.width_px
-        return values[int(y0) : max(int(y0) + 1, round(y1)), int(x0) : max(int(x0) + 1, round(x1))]
+        across, down = columns / preprocessing.width_px, rows / preprocessing.height_px
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        # Exactly the picture's part, though its edges lie within places: cut at whole ones, the map would be shifted.
+        size = max(1, round(width * across)), max(1, round(height * down))
+        return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def open_scoring_model(bundle: Bundle, runtime: str) -> ScoringModel:

@@ -135,6 +135,11 @@ def _choices(row: JobRow) -> tuple[tuple[str, str], ...]:
         ("Symmetry", symmetry.name if symmetry else _AUTO),
         ("Seed", str(spec.seed)),
     ]
+    if spec.augmentations is not None:
+        amounts = (
+            f"{card.name.lower()} {card.shown(spec.augmentations):g} {card.unit}" for card in catalog.AUGMENTATIONS
+        )
+        facts.append(("Changes while learning", ", ".join(amounts)))
     if spec.time_budget_s:
         facts.append(("Time budget", estimates.in_words(spec.time_budget_s).removeprefix("about ")))
     return tuple(facts)

@@ -1,22 +1,27 @@
 """The Train screen and the cards of jobs."""
 
-from typing import Annotated
+import hashlib
+import io
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from app import catalog
 from app.accounts.permissions import Action, Actor
+from app.contracts.jobs import Augmentations
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import Invalid
 from app.db.tables import Project
-from app.jobs import estimates, queries
+from app.images import service as image_service
+from app.images.files import file_response
+from app.jobs import changes, estimates, queries
 from app.jobs import service as job_service
 from app.jobs.cards import make_card
-from app.jobs.schemas import JobCard, JobRow, TrainForm
+from app.jobs.schemas import ChangesForm, JobCard, JobRow, TrainForm
 from app.projects import service as project_service
 from app.settings import get_settings
 from app.web.deps import SessionDep, page_actor
@@ -48,18 +53,52 @@ def start(
     request: Request, actor: Trainer, session: SessionDep, project_id: int, form: Annotated[TrainForm, Form()]
 ) -> Response:
     """Queue a training and answer with the list of jobs, its card on top; a 422 goes to the form's own errors."""
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.TRAIN)
     try:
-        job = job_service.start_training(session, actor=actor, project_id=project_id, spec=form.to_spec())
+        spec = form.to_spec(TaskType(project.task))
+        job = job_service.start_training(session, actor=actor, project_id=project_id, spec=spec)
     except Invalid as error:
         if wants_partial(request):
             raise
         session.rollback()  # a split that freezing gave away is not kept
-        project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.TRAIN)
+        session.refresh(project)
         return _train_page(request, session, project, status=422, refusal=error.detail)
     if not wants_partial(request):
         return RedirectResponse(f"/projects/{project_id}/train#job-{job.id}", status_code=303)
     jobs = queries.list_jobs(session, project_id)
     return render(request, "partials/jobs/_list.html", status=201, cards=_cards(session, jobs), jobs=jobs)
+
+
+@router.get("/projects/{project_id}/train/changes/{image_id}.png", name="jobs.changes_picture")
+def changes_picture(
+    actor: Viewer, session: SessionDep, project_id: int, image_id: int, form: Annotated[ChangesForm, Query()]
+) -> Response:
+    """Answer the picture of the preview."""
+    project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
+    image = image_service.get_image(session, actor=actor, project_id=project_id, image_id=image_id, action=Action.VIEW)
+    task = TaskType(project.task)
+    amounts = form.augmentations(task) or catalog.DEFAULT_AUGMENTATIONS.get(task, Augmentations())
+    content = changes.sheet(image, amounts, form.symmetry if form.symmetry in catalog.SYMMETRIES else "auto")
+    return file_response(
+        io.BytesIO(content), media_type=changes.MEDIA_TYPE, name="changes.png", etag=hashlib.sha256(content).hexdigest()
+    )
+
+
+@router.get("/projects/{project_id}/train/changes/{image_id}", name="jobs.changes")
+def show_changes(
+    request: Request,
+    actor: Viewer,
+    session: SessionDep,
+    project_id: int,
+    image_id: int,
+    form: Annotated[ChangesForm, Query()],
+) -> Response:
+    """Answer the preview of what the form's amounts do to an image."""
+    image_service.get_image(session, actor=actor, project_id=project_id, image_id=image_id, action=Action.VIEW)
+    query = form.model_dump(exclude_defaults=True)
+    return render(
+        request, "partials/jobs/_changes.html", project_id=project_id, changed_image_id=image_id, changes_query=query
+    )
 
 
 @router.get("/projects/{project_id}/train/{job_id}", name="jobs.show")
@@ -116,8 +155,12 @@ def _train_page(
     )
 
 
-def _options(task: TaskType) -> dict[str, list[tuple[str, ...]]]:
-    """Return the choices of the form, as its macros take them: (value, title, note), or (value, text) for a list."""
+def _options(task: TaskType) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the choices of the form, as its macros take them: (value, title, note), or (value, text) for a list.
+
+    `changes` are (card, the task's own amount), where pictures are changed while a head learns.
+    """
+    default = catalog.DEFAULT_AUGMENTATIONS.get(task)
     backbones = [
         (card.id, card.name, f"{card.good_at} {_cost(card)} Licence: {card.licence}.")
         for card in catalog.BACKBONES.values()
@@ -140,6 +183,7 @@ def _options(task: TaskType) -> dict[str, list[tuple[str, ...]]]:
             for card in catalog.METHODS.values()
             if task in card.tasks
         ],
+        "changes": [(card, f"{card.shown(default):g}") for card in catalog.AUGMENTATIONS] if default else [],
         "symmetries": [
             ("auto", "Automatic, by cross-validation" if is_compared else "Automatic"),
             *((card.id, f"{card.name}: {card.description}") for card in catalog.SYMMETRIES.values()),

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.contracts.jobs import Comparison, TrainSpec
+from app.catalog import AUGMENTATIONS, DEFAULT_AUGMENTATIONS
+from app.contracts.jobs import Augmentations, Comparison, TrainSpec
 from app.contracts.tasks import TaskType
 
 
@@ -18,7 +19,33 @@ def _none_if_blank(value: Any) -> Any:
 Blank = BeforeValidator(_none_if_blank)
 
 
-class TrainForm(BaseModel):
+class ChangesForm(BaseModel):
+    """How far pictures are changed, in the units of `catalog.AUGMENTATIONS`; an empty field leaves it to the task.
+
+    The preview is asked for with the whole train form, whose other fields it does not read.
+    """
+
+    symmetry: str = Field(default="auto", max_length=60)
+    rotation_deg: Annotated[Annotated[float, Field(ge=0, le=45)] | None, Blank] = None
+    zoom: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Blank] = None
+    shift: Annotated[Annotated[float, Field(ge=0, le=50)] | None, Blank] = None
+    brightness: Annotated[Annotated[float, Field(ge=0, le=50)] | None, Blank] = None
+    contrast: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Blank] = None
+    blur_px: Annotated[Annotated[float, Field(ge=0, le=5)] | None, Blank] = None
+    noise: Annotated[Annotated[float, Field(ge=0, le=64)] | None, Blank] = None
+
+    def augmentations(self, task: TaskType) -> Augmentations | None:
+        """Return the amounts, the task's own where a field was left empty; None where all were."""
+        given = {
+            card.field: amount / card.scale
+            for card in AUGMENTATIONS
+            if (amount := getattr(self, card.field)) is not None
+        }
+        default = DEFAULT_AUGMENTATIONS.get(task, Augmentations())
+        return default.model_copy(update=given) if given else None
+
+
+class TrainForm(ChangesForm):
     """The train form; every field may be left as it is."""
 
     model_config = ConfigDict(extra="forbid")
@@ -28,12 +55,11 @@ class TrainForm(BaseModel):
     method: str = Field(default="feature_extraction", max_length=60)
     image_size_px: Annotated[Annotated[int, Field(ge=64, le=1024)] | None, Blank] = None
     resize: Literal["auto", "stretch", "letterbox"] = "auto"
-    symmetry: str = Field(default="auto", max_length=60)
     seed: Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, Blank] = None
     time_budget_min: Annotated[Annotated[float, Field(ge=0.2, le=1440)] | None, Blank] = None
     references: Literal["compare", "ignore"] = "compare"
 
-    def to_spec(self) -> TrainSpec:
+    def to_spec(self, task: TaskType) -> TrainSpec:
         return TrainSpec(
             name=self.name,
             backbone=self.backbone,
@@ -41,6 +67,7 @@ class TrainForm(BaseModel):
             image_size_px=self.image_size_px,
             resize=self.resize,
             symmetry=self.symmetry,
+            augmentations=self.augmentations(task),
             seed=self.seed or 0,
             time_budget_s=None if self.time_budget_min is None else round(self.time_budget_min * 60),
             use_references=self.references == "compare",

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.contracts.jobs import JobState, TrainSpec
+from app.contracts.jobs import Augmentations, JobState, TrainSpec
 from app.core.errors import Invalid
 from app.jobs.schemas import JobRow
 from app.jobs.stages import EVALUATION, PUBLISHING, STARTING
@@ -36,7 +36,9 @@ class KizuChoices(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    method: str = Field(default="feature_extraction", max_length=60)
     symmetry: str = Field(default="auto", max_length=60)
+    augmentations: Augmentations | None = None
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     time_budget_s: int | None = Field(default=None, alias="timeBudgetS", ge=10, le=86_400)
 
@@ -65,15 +67,19 @@ class TrainItem(BaseModel):
                     notes.append(f"The preprocessing “{name}” is not known and was left out.")
         if self.model.hyper_params:
             named = ", ".join(sorted(self.model.hyper_params))
-            notes.append(f"Feature extraction is solved exactly, without epochs: {named} was not needed.")
+            notes.append(f"Kizu finds out how long to learn by itself: {named} was not needed.")
         if self.transforms.augmentations:
-            notes.append("Augmentations were left out: symmetries of the part are chosen by cross-validation instead.")
+            notes.append(
+                "`transforms.augmentations` was left out: `kizu.symmetry` and `kizu.augmentations` say the same."
+            )
         spec = TrainSpec(
             name=(self.name or "").strip() or None,
             backbone=self.model.architecture or "auto",
             image_size_px=size_px,
             resize=resize,
+            method=self.kizu.method,
             symmetry=self.kizu.symmetry,
+            augmentations=self.kizu.augmentations,
             seed=self.kizu.seed,
             time_budget_s=self.kizu.time_budget_s,
         )

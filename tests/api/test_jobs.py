@@ -1,21 +1,28 @@
 """The Train screen and the training routes, at both edges."""
 
+import io
 import re
+from html import unescape
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image as Picture
 from sqlalchemy import func, select
 
 from app.accounts.permissions import Actor, Role
 from app.annotations.shapes import set_shapes
+from app.catalog import AUGMENTATIONS
 from app.contracts.dataset import AnnotationValue
-from app.contracts.jobs import LogLine, MetricPoint, Progress
+from app.contracts.jobs import Augmentations, LogLine, MetricPoint, Progress, TrainSpec
 from app.contracts.shapes import Box
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.db.session import new_session, transaction
 from app.db.tables import Category, Image, Job, Project
+from app.jobs import changes
 from app.jobs import events as job_events
 from app.queue.inline import InlineQueue
 from tests import factories
@@ -31,6 +38,24 @@ def labelled(project: Project) -> Project:
 def count_jobs() -> int:
     with new_session() as session:
         return session.scalar(select(func.count()).select_from(Job))
+
+
+def draw_boxes(project: Project, actor: Actor) -> None:
+    """Give a project three images, two of them with boxes."""
+    add_images(project, {}, unlabelled=3)
+    with transaction() as session:
+        images = list(session.scalars(select(Image).where(Image.project_id == project.id)))
+        category_id = session.scalar(select(Category.id).where(Category.project_id == project.id))
+        box = AnnotationValue(category_id=category_id, box=Box(xmin=1, ymin=2, xmax=9, ymax=9))
+        for image in images[:2]:
+            set_shapes(
+                session,
+                actor=actor,
+                project_id=project.id,
+                image_id=image.id,
+                annotations=[box, box],
+                nothing_to_label=False,
+            )
 
 
 HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -67,20 +92,7 @@ def test_each_type_says_what_it_still_needs(browser: TestClient, owner: Actor) -
     add_images(tiles, {"normal": 1}, size_px=65)
     assert sentence(tiles).startswith("10 labelled images in 2 classes, about")  # good ones alone are enough
     assert "No image has a label yet" in sentence(plates)
-    add_images(plates, {}, unlabelled=3)
-    with transaction() as session:
-        images = list(session.scalars(select(Image).where(Image.project_id == plates.id)))
-        dent = session.scalar(select(Category.id).where(Category.project_id == plates.id))
-        box = AnnotationValue(category_id=dent, box=Box(xmin=1, ymin=2, xmax=9, ymax=9))
-        for image in images[:2]:
-            set_shapes(
-                session,
-                actor=owner,
-                project_id=plates.id,
-                image_id=image.id,
-                annotations=[box, box],
-                nothing_to_label=False,
-            )
+    draw_boxes(plates, owner)
     assert sentence(plates).startswith("2 labelled images in 1 class, about")
     assert sentence(plates).endswith("Then it predicts the 1 unlabelled image too.")
 
@@ -104,6 +116,36 @@ def test_symmetries_are_shown_on_an_image_of_the_project(browser: TestClient, la
     sources = set(re.findall(r'<image href="([^"]+)"', page))
     assert len(sources) == 1
     assert browser.get(sources.pop()).status_code == 200
+
+
+def test_changes_while_learning_are_previewed_and_reach_the_job(browser: TestClient, owner: Actor) -> None:
+    plates = factories.make_project(owner, "Plates", ("dent",), TaskType.DETECTION)
+    draw_boxes(plates, owner)
+    stem = f"/projects/{plates.id}/train"
+    source = unescape(re.search(r'<img class="changes__picture" src="([^"]+)"', browser.get(stem).text)[1])
+    sheets = [browser.get(source), browser.get(source), browser.get(f"{source}?noise=0&zoom=0&symmetry=identity")]
+    sizes = [Picture.open(io.BytesIO(sheet.content)).size for sheet in sheets]
+    assert sizes == [(changes.WIDTH_PX, changes.HEIGHT_PX)] * 3
+    assert sheets[0].content == sheets[1].content != sheets[2].content
+    still = dict.fromkeys((card.field for card in AUGMENTATIONS), "0") | {"symmetry": "identity"}
+    tiles = np.asarray(Picture.open(io.BytesIO(browser.get(f"{source}?{urlencode(still)}").content)))
+    assert (tiles[: changes.TILE_PX, : changes.TILE_PX] == tiles[-changes.TILE_PX :, -changes.TILE_PX :]).all()
+    partial = browser.get(f"{source.removesuffix('.png')}?blur_px=2&seed=7&name=", headers=HTMX)
+    assert "blur_px=2.0" in unescape(partial.text)
+    assert browser.get(f"{source}?zoom=500", headers=HTMX).status_code == 422
+    assert browser.get(f"{stem}/changes/999.png").status_code == 404
+    assert browser.post(stem, data={"blur_px": "1.5", "zoom": "10"}).status_code == 303
+    with new_session() as session:
+        spec = TrainSpec.model_validate(session.scalars(select(Job)).one().spec)
+    assert spec.augmentations == Augmentations(blur_px=1.5, zoom=0.1)
+    assert "blur 1.5 px" in browser.get(stem).text
+
+
+def test_what_is_solved_exactly_takes_no_changes(browser: TestClient, labelled: Project) -> None:
+    assert "Changes while learning" not in browser.get(f"/projects/{labelled.id}/train").text
+    answer = browser.post(f"/projects/{labelled.id}/train", data={"noise": "3"}, headers=HTMX)
+    assert answer.status_code == 422
+    assert "solved exactly" in answer.text
 
 
 def test_train_without_script_queues_one_job_and_goes_back(

@@ -4,8 +4,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
-from app.contracts.jobs import Comparison, ComparisonRow, JobEventPayload, LogLine, MetricPoint, Progress, TrainSpec
+from app.contracts.jobs import (
+    Augmentations,
+    Comparison,
+    ComparisonRow,
+    JobEventPayload,
+    LogLine,
+    MetricPoint,
+    Progress,
+    TrainSpec,
+)
 from app.contracts.tasks import TaskType
 from app.core.errors import Invalid
 from app.datasets.readiness import DatasetNotReady, check_enough
@@ -149,8 +159,18 @@ def test_what_is_missing_is_said(counts: tuple[int, ...], problem: str | None) -
 
 def test_an_untouched_form_is_the_one_click_training() -> None:
     blank = TrainForm.model_validate({"name": " ", "image_size_px": "", "seed": "", "time_budget_min": ""})
-    assert blank.to_spec() == TrainSpec()
+    assert blank.to_spec(TaskType.DETECTION) == TrainSpec()
     assert TrainItem().to_spec() == (TrainSpec(), [])
+
+
+def test_amounts_of_the_form_are_shares_of_the_contract_and_the_others_stay_the_tasks_own() -> None:
+    form = TrainForm.model_validate({"zoom": "10", "rotation_deg": "0", "blur_px": "1.5", "noise": " "})
+    amounts = form.to_spec(TaskType.SEGMENTATION).augmentations
+    assert amounts == Augmentations(zoom=0.1, rotation_deg=0, blur_px=1.5)
+    assert TrainForm(noise=2).augmentations(TaskType.SEGMENTATION) == Augmentations(rotation_deg=12, noise=2)
+    for field in Augmentations.model_fields:
+        with pytest.raises(ValidationError):
+            TrainForm.model_validate({field: "101"})
 
 
 def test_sizes_of_the_contract_are_checked() -> None:

@@ -61,7 +61,8 @@ class CompiledPart:
     """A piece of a graph compiled for one image at a time, with a pool of requests that threads share.
 
     One image a request and a stream a core is the fastest way for small networks on a CPU: a batch leaves cores idle
-    at the end of each layer.
+    at the end of each layer. There is a request more than there are streams: a stream that ends an image finds the
+    next one waiting, and no core stands still until Python has taken the answer away.
     """
 
     def __init__(self, model: "openvino.Model", *, precision: Precision, n_streams: int) -> None:
@@ -73,9 +74,9 @@ class CompiledPart:
             "ENABLE_CPU_PINNING": False,
         }
         self.compiled = core().compile_model(model, "CPU", config)
-        self.n_requests = n_streams
+        self.n_requests = n_streams + 1
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
-        for _ in range(n_streams):
+        for _ in range(self.n_requests):
             self._requests.put(self.compiled.create_infer_request())
 
     @contextmanager
@@ -102,7 +103,7 @@ class CompiledPart:
                 request.infer(share_outputs=True)
                 for index, kept in enumerate(rows):
                     kept.append(request.get_output_tensor(index).data.copy())
-        return [np.concatenate(kept) for kept in rows]
+        return [kept[0] if len(kept) == 1 else np.concatenate(kept) for kept in rows]
 
 
 def image_part(
