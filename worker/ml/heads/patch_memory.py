@@ -8,7 +8,7 @@ and with the mean of the farthest 1 % of the patches as an image's score. Whiten
 noise of weak axes as loud as the rest (`docs/benchmarks.md`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ _MAX_DIRECTIONS = 128
 _PROJECTED = 64
 _CANDIDATES = 512
 _ROWS_AT_ONCE = 4096
+_LOOKED_AT = 4000  # patches, to tell how much distances differ
+_NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,6 @@ class PatchMemory:
         ]
         return np.sqrt(np.concatenate(nearest)) if nearest else np.zeros(0, dtype=np.float32)
 
-    def score(self, patches: np.ndarray) -> float:
-        """Return the score of one image from all its patches (N, C)."""
-        return top_mean(self.distances(patches))
-
 
 def top_mean(distances: np.ndarray) -> float:
     """Return the mean of the largest 1 % of distances (N,), of one at least; 0 of none."""
@@ -56,8 +54,8 @@ def top_mean(distances: np.ndarray) -> float:
 
 def remember(
     pool: np.ndarray, *, at_most: int, seed: int, on_step: Callable[[float], None] = lambda _share: None
-) -> PatchMemory:
-    """Find directions and keep the patches that cover the pool best.
+) -> tuple[PatchMemory, np.ndarray]:
+    """Find directions and keep the patches that cover the pool best; return which were kept as well, (M,).
 
     Args:
         pool: Patches of good images (N, C), N at least 1.
@@ -71,7 +69,28 @@ def remember(
     directions = _directions(values)
     coordinates = values @ directions
     kept = k_centre(coordinates, at_most, seed=seed, on_step=on_step)
-    return PatchMemory(mean, directions, coordinates[kept])
+    return PatchMemory(mean, directions, coordinates[kept]), kept
+
+
+def spread_of_distances(memory: PatchMemory, pool: Sequence[np.ndarray], owners: np.ndarray, *, seed: int) -> float:
+    """Return how much the distances of good patches differ, each to what is remembered of other images; above 0.
+
+    Args:
+        memory: What was remembered of the pool.
+        pool: The patches of each image (N, C).
+        owners: The image of the pool that each remembered patch is from, (M,).
+        seed: Of the choice of patches that are looked at.
+    """
+    generator = np.random.default_rng(seed)
+    n_each = max(1, _LOOKED_AT // len(pool))
+    found = []
+    for index, patches in enumerate(pool):
+        others = memory.patches[owners != index]
+        if len(others) and len(patches):
+            some = patches[generator.permutation(len(patches))[:n_each]]
+            found.append(PatchMemory(memory.mean, memory.directions, others).distances(some))
+    spread = float(np.concatenate(found).std()) if found else 0.0
+    return spread if spread > _NOTHING else 1.0
 
 
 def _directions(centred: np.ndarray) -> np.ndarray:

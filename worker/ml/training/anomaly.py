@@ -35,8 +35,8 @@ from worker.ml import compat
 from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import OpenImage
 from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
-from worker.ml.exporters.anomaly import PATCHES_NAME, STRIDES, PatchGraph, compose
-from worker.ml.heads.patch_memory import PatchMemory, remember
+from worker.ml.exporters.anomaly import PatchGraph, compose
+from worker.ml.heads.patch_levels import Cells, PatchLevels, remember_levels
 from worker.ml.training.anomaly_input import DEFAULT_SIDE_PX, plan_input
 from worker.ml.training.anomaly_threshold import RawThreshold, choose_threshold
 from worker.ml.training.bundling import NOT_KEPT, Origin, lineage_of, write_manifest
@@ -46,8 +46,8 @@ from worker.ml.training.result import TrainedModel
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEAD = "patch_memory"
 MIN_GOOD = 2
-# Patches that the memory is chosen from, in float16: about 50 MB, however many images there are.
-MAX_POOL = 150_000
+# Patches of each scale that the memory is chosen from, in float16: about 75 MB, however many images there are.
+MAX_POOL = 100_000
 MAX_REMEMBERED = 3_000
 _FEW = 50  # images below which each is held out once, in five parts; above, one fifth is
 _N_FOLDS = 5
@@ -62,10 +62,10 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a good image: some of its patches for the pool, and all of them where it is held out once."""
+    """What is kept of a good image, by scale: some of its patches for the pool, and all where it is held out once."""
 
-    pool: np.ndarray
-    all: np.ndarray | None
+    pool: list[np.ndarray]
+    all: list[Cells] | None
 
 
 def train_anomaly(
@@ -82,7 +82,7 @@ def train_anomaly(
     """Train an anomaly detector on the good images of the train split; leave a proven bundle in `work_dir / "bundle"`.
 
     Arguments are those of `train_classification`. Memory is bounded: of each image as many patches are kept as leave
-    150,000 in all. The same spec, dataset, machine and library versions give the same bundle.
+    100,000 of a scale in all. The same spec, dataset, machine and library versions give the same bundle.
 
     Raises:
         NotTrainable: Fewer than two good images can be read, or no class is marked good.
@@ -127,9 +127,9 @@ class _Training:
         graph, part = self._open_patches(good)
         seen = self._see(part, good)
         _check_enough(len(seen))
-        memory = self._remember([one.pool for one in seen.values()])
+        memory = self._remember(graph, [one.pool for one in seen.values()])
         raw = self._score_all(graph, memory)
-        threshold = self._threshold(raw, seen)
+        threshold = self._threshold(graph, raw, seen)
         bundle = self._compose(graph, memory, threshold, origin)
         model = ScoringModel(bundle, OpenVinoSession(bundle))
         predictions, metrics = self._evaluate(model, raw)
@@ -148,12 +148,12 @@ class _Training:
         self._log_input()
         # One export serves inputs of every shape: their sides are multiples of the coarsest stride.
         backbone = exported(card, image_size_px=DEFAULT_SIDE_PX, cache_dir=self.cache_dir)
-        graph = PatchGraph(backbone, self.preprocessing, stride=min(STRIDES[0], card.maps[-1].stride))
+        graph = PatchGraph(backbone, self.preprocessing)
         path = self.work_dir / "patches.onnx"
         graph.write(path)
-        return graph, self._part(path, PATCHES_NAME)
+        return graph, self._part(path, [scale.output for scale in graph.scales])
 
-    def _part(self, path: Path, output: str) -> CompiledPart:
+    def _part(self, path: Path, output: str | Sequence[str]) -> CompiledPart:
         return image_part(path, output, self.preprocessing, precision=self.precision, n_streams=n_cpus())
 
     def _log_input(self) -> None:
@@ -176,19 +176,21 @@ class _Training:
         held_out = set(self._held_out([item.image_id for item in items]))
 
         def look(item: DatasetItem) -> _Seen:
-            patches = self._patches(part, self.open_image(item), self.preprocessing).astype(np.float16)
+            cells = self._cells(part, self.open_image(item), self.preprocessing)
             generator = np.random.default_rng([self.spec.seed, int(item.sha256[:12], 16)])
-            picked = generator.permutation(len(patches))[:quota]
-            return _Seen(patches[np.sort(picked)], patches if item.image_id in held_out else None)
+            pool = []
+            for patches in (one.patches for one in cells):
+                picked = generator.permutation(len(patches))[:quota]
+                pool.append(patches[np.sort(picked)].astype(np.float16))
+            return _Seen(pool, cells if item.image_id in held_out else None)
 
         return {item.image_id: seen for item, seen in self._each(items, look)}
 
     @staticmethod
-    def _patches(part: CompiledPart, picture: bytes | Path | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-        """Return the patches (N, C) of a picture, of the cells that show it."""
-        raw = part(to_pixels(picture, preprocessing)[None])[0]
-        cells = raw.reshape(len(raw), -1)
-        return cells[1:, cells[0] > 0.5].T
+    def _cells(part: CompiledPart, picture: bytes | Path | np.ndarray, preprocessing: Preprocessing) -> list[Cells]:
+        """Return what every scale sees of a picture."""
+        outputs = part.all(to_pixels(picture, preprocessing)[None])
+        return [Cells(raw[0, 1:].astype(np.float16), raw[0, 0] > 0.5) for raw in outputs]
 
     def _held_out(self, image_ids: Sequence[int]) -> list[int]:
         """Return the images that are judged by a memory without them: all of a few, one fifth of many."""
@@ -222,17 +224,32 @@ class _Training:
 
     # Fitting
 
-    def _remember(self, pools: Sequence[np.ndarray]) -> PatchMemory:
+    def _remember(self, graph: PatchGraph, pools: Sequence[list[np.ndarray]]) -> PatchLevels:
         self.reporter.begin("Fitting", until=0.55, message="Choosing what to remember")
-        pool = np.concatenate(pools)
-        memory = remember(pool, at_most=MAX_REMEMBERED, seed=self.spec.seed, on_step=self.reporter.step)
-        self.reporter.log(
-            f"Remembers {len(memory.patches):,} of {len(pool):,} patches of {len(pools):,} good images, in "
-            f"{memory.patches.shape[1]} directions."
-        )
+        memory = self._remembered(graph, pools, on_step=self.reporter.step)
+        for scale, level, pool in zip(graph.scales, memory.levels, zip(*pools, strict=True), strict=True):
+            n_seen, (n_kept, n_directions) = sum(map(len, pool)), level.memory.patches.shape
+            self.reporter.log(
+                f"Remembers {n_kept:,} of {n_seen:,} patches of {len(pools):,} good images, of about {scale.stride} "
+                f"pixels each, in {n_directions} directions."
+            )
         return memory
 
-    def _threshold(self, raw: dict[int, float], seen: dict[int, _Seen]) -> RawThreshold:
+    def _remembered(
+        self,
+        graph: PatchGraph,
+        pools: Sequence[list[np.ndarray]],
+        on_step: Callable[[float], None] = lambda _share: None,
+    ) -> PatchLevels:
+        return remember_levels(
+            list(zip(*pools, strict=True)),
+            graph.weights,
+            at_most=MAX_REMEMBERED,
+            seed=self.spec.seed,
+            on_step=on_step,
+        )
+
+    def _threshold(self, graph: PatchGraph, raw: dict[int, float], seen: dict[int, _Seen]) -> RawThreshold:
         self.reporter.step(0.9, "Choosing the threshold")
         dev = [item for item in self.labelled if item.split is Split.DEV and item.image_id in raw]
         good = [raw[item.image_id] for item in dev if self._is_good(item)]
@@ -243,12 +260,12 @@ class _Training:
             if item.split is not Split.TEST and item.image_id in raw and not self._is_good(item)
         ]
         if len(good) < _ENOUGH_DEV:
-            good += self._held_out_scores(seen)
+            good += self._held_out_scores(graph, seen)
         threshold = choose_threshold(np.array(good), np.array(abnormal))
         self.reporter.log(f"Threshold: {threshold.reason}")
         return threshold
 
-    def _held_out_scores(self, seen: dict[int, _Seen]) -> list[float]:
+    def _held_out_scores(self, graph: PatchGraph, seen: dict[int, _Seen]) -> list[float]:
         """Return the scores of good images, each by a memory of the others."""
         held_out = np.array(self._held_out(list(seen)))
         n_folds = min(_N_FOLDS, len(held_out)) if len(seen) < _FEW else 1
@@ -256,14 +273,13 @@ class _Training:
         for fold in range(n_folds):
             self.reporter.step(0.9, "Judging good images by a memory without them")
             out = set(held_out[fold::n_folds].tolist())
-            pool = np.concatenate([one.pool for image_id, one in seen.items() if image_id not in out])
-            memory = remember(pool, at_most=MAX_REMEMBERED, seed=self.spec.seed)
-            scores += [memory.score(patches) for one in out if (patches := seen[one].all) is not None]
+            memory = self._remembered(graph, [one.pool for image_id, one in seen.items() if image_id not in out])
+            scores += [memory.score(cells) for one in out if (cells := seen[one].all) is not None]
         return scores
 
     # Bundle
 
-    def _compose(self, graph: PatchGraph, memory: PatchMemory, threshold: RawThreshold, origin: Origin) -> Bundle:
+    def _compose(self, graph: PatchGraph, memory: PatchLevels, threshold: RawThreshold, origin: Origin) -> Bundle:
         self.reporter.begin("Evaluation", until=0.97, message="Composing the model")
         directory = self.work_dir / "bundle"
         directory.mkdir(exist_ok=True)
@@ -289,7 +305,7 @@ class _Training:
 
     # Evaluation
 
-    def _score_all(self, graph: PatchGraph, memory: PatchMemory) -> dict[int, float]:
+    def _score_all(self, graph: PatchGraph, memory: PatchLevels) -> dict[int, float]:
         """Return the raw score of every image that can be read, by id, from the graph that will be served.
 
         The threshold follows from these scores and changes none of them.
@@ -332,7 +348,7 @@ class _Training:
         self,
         model: ScoringModel,
         part: CompiledPart,
-        memory: PatchMemory,
+        memory: PatchLevels,
         threshold: float,
         predictions: Sequence[ImagePrediction],
     ) -> Bundle:
@@ -343,7 +359,7 @@ class _Training:
         held_out = [item for item in items if item.split is not Split.TRAIN] or items
         order = np.random.default_rng(self.spec.seed).permutation(len(held_out))[:_N_PARITY]
         pictures = [self.open_image(held_out[index]) for index in order]
-        raw = np.array([memory.score(self._patches(part, picture, self.preprocessing)) for picture in pictures])
+        raw = np.array([memory.score(self._cells(part, picture, self.preprocessing)) for picture in pictures])
         expected = np.stack([threshold / (raw + threshold), raw / (raw + threshold)], axis=1)
         check = check_parity(model, pictures, expected)
         if not is_proven(check, model.manifest.precision):
