@@ -36,6 +36,7 @@ WEB_ROUTERS = [
     "app.datasets.pages",
     "app.jobs.pages",
     "app.references.pages",
+    "app.references.pictures",
     "app.registry.pages",
     "app.serving.pages",
     "app.projects.api",

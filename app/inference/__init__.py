@@ -9,13 +9,14 @@ from app.inference.bundle import Bundle, BundleInvalid, BundleTooNew, read_bundl
 from app.inference.decision import decide
 from app.inference.engine import Engine
 from app.inference.loaded import HeatMap, LoadedModel, Prediction
-from app.inference.preprocess import Picture, open_picture, to_pixels
+from app.inference.preprocess import Compared, Picture, open_picture, to_pixels
 
 __all__ = [
     "BatchingPredictor",
     "Bundle",
     "BundleInvalid",
     "BundleTooNew",
+    "Compared",
     "Engine",
     "HeatMap",
     "LoadedModel",

@@ -13,6 +13,7 @@ from app.contracts.reference import reference_file
 from app.core.errors import Invalid
 
 READABLE_FORMAT_VERSION = 1
+_DAMAGED = "The model's files are missing or damaged."
 # How an ONNX file names another file that holds its weights: the entry `location` of a tensor's external data.
 _EXTERNAL_DATA = b"\n\x08location"
 
@@ -54,10 +55,8 @@ def read_bundle(directory: Path) -> Bundle:
         BundleInvalid: A file is missing, broken or changed, or the model names another file.
         BundleTooNew: The format version is newer than this program reads.
     """
+    manifest = read_manifest(directory / MANIFEST_NAME)
     try:
-        content = json.loads((directory / MANIFEST_NAME).read_bytes())
-        _check_version(content)
-        manifest = BundleManifest.model_validate_json(json.dumps(content))
         with (
             (directory / MODEL_NAME).open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as model,
@@ -65,8 +64,8 @@ def read_bundle(directory: Path) -> Bundle:
             digest = hashlib.sha256(model).hexdigest()
             names_other_files = model.find(_EXTERNAL_DATA) >= 0
         changed = [name for name in reference_files(manifest) if _digest(directory / name) not in name]
-    except (OSError, ValueError, RecursionError, ValidationError) as error:
-        raise BundleInvalid("The model's files are missing or damaged.") from error
+    except (OSError, ValueError) as error:
+        raise BundleInvalid(_DAMAGED) from error
     if digest != manifest.model_sha256:
         raise BundleInvalid("The model's file is not the one that its manifest describes.")
     if names_other_files:
@@ -74,6 +73,26 @@ def read_bundle(directory: Path) -> Bundle:
     if changed:
         raise BundleInvalid("A reference image of the model is not the one that its manifest describes.")
     return Bundle(directory, manifest)
+
+
+def read_manifest(path: Path) -> BundleManifest:
+    """Read a manifest.
+
+    Raises:
+        BundleInvalid: It is missing or damaged.
+        BundleTooNew: Its format version is newer than this program reads.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        _check_version(content)
+        return BundleManifest.model_validate_json(json.dumps(content))
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
+        raise BundleInvalid(_DAMAGED) from error
+
+
+def bundle_files(manifest: BundleManifest) -> list[str]:
+    """Return the names of all files of a bundle."""
+    return [MANIFEST_NAME, MODEL_NAME, *reference_files(manifest)]
 
 
 def reference_files(manifest: BundleManifest) -> list[str]:

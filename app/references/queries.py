@@ -21,7 +21,10 @@ def list_marked(session: Session, project_id: int, rule: ReferenceRule | None) -
         .order_by(Image.id)
     )
     rows = session.execute(query, execution_options=WITH_REFERENCES)
-    return [Marked(*row[:-1], value=_plain(row.value)) for row in rows]
+    return [
+        Marked(row.id, row.name, row.sha256, row.blob_key, row.width_px, row.height_px, _plain(row.value))
+        for row in rows
+    ]
 
 
 def list_subjects(session: Session, project_id: int, rule: ReferenceRule) -> list[Subject]:
@@ -29,12 +32,16 @@ def list_subjects(session: Session, project_id: int, rule: ReferenceRule) -> lis
     facts = (Image.width_px, Image.height_px, Image.is_labelled)
     if rule.kind == "metadata":
         of_image = and_(ImageMetadata.image_id == Image.id, ImageMetadata.field_id == rule.field_id)
-        query = select(Image.name, *facts, ImageMetadata.value, literal(1)).outerjoin(ImageMetadata, of_image)
+        query = select(Image.name, *facts, ImageMetadata.value, literal(1).label("n")).outerjoin(
+            ImageMetadata, of_image
+        )
     else:
         alike = facts if rule.kind == "one" else (Image.name, *facts)
-        query = select(func.min(Image.name), *facts, cast(null(), Json), func.count()).group_by(*alike)
+        query = select(
+            func.min(Image.name).label("name"), *facts, cast(null(), Json).label("value"), func.count().label("n")
+        ).group_by(*alike)
     rows = session.execute(query.where(Image.project_id == project_id))
-    return [Subject(*row[:-2], value=_plain(row[-2]), n=row[-1]) for row in rows]
+    return [Subject(row.name, row.width_px, row.height_px, row.is_labelled, _plain(row.value), row.n) for row in rows]
 
 
 def values_of(session: Session, project_id: int, field_id: int) -> dict[int, object]:

@@ -39,6 +39,8 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 ImageId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 ClassId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
+_N_REFERENCES = 8  # that the report shows
+
 
 @router.get("", name="registry.list")
 def list_models(
@@ -128,6 +130,7 @@ def show(
         "pages/registry/show.html",
         nav="models",
         lineage=screens.lineage_facts(row, manifest),
+        references=sorted(manifest.reference.pictures.items())[:_N_REFERENCES] if manifest.reference else [],
         parity=manifest.parity,
         tables=tables_of(row.model.tables),
         **context,

@@ -136,6 +136,7 @@ def lineage_facts(row: ModelRow, manifest: BundleManifest) -> list[tuple[str, st
         ("Symmetry", symmetry_name(line.symmetry)),
         ("Input", f"{size.width_px} × {size.height_px} px, {size.resize}, {size.resample}"),
         ("Windows", _windows(manifest)),
+        ("Compared with", _references(manifest)),
         ("Precision", manifest.precision),
         ("Seed", str(line.seed)),
         ("Temperature", "" if manifest.task.has_shapes else f"{manifest.temperature:.3f}"),
@@ -150,6 +151,21 @@ def lineage_facts(row: ModelRow, manifest: BundleManifest) -> list[tuple[str, st
 def _windows(manifest: BundleManifest) -> str:
     tiling = manifest.tiling
     return f"{tiling.side_px} px of the image, sharing {tiling.overlap_px} px" if tiling else ""
+
+
+_COMPARED = {
+    "one": "one reference image for all",
+    "name": "a reference image each, by name",
+    "metadata": "a reference image each, by metadata",
+}
+
+
+def _references(manifest: BundleManifest) -> str:
+    bundled = manifest.reference
+    if bundled is None:
+        return ""
+    held = f"{len(bundled.pictures):,} in the model" if bundled.pictures else "sent with each call"
+    return f"{_COMPARED[bundled.rule.kind]}; {held}"
 
 
 def in_order(rows: dict[UUID, ModelRow], ids: Sequence[UUID]) -> list[ModelRow]:

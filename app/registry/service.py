@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
 from app.accounts.service import record
-from app.contracts.bundle import MANIFEST_NAME, MODEL_NAME, BundleManifest
+from app.contracts.bundle import BundleManifest
 from app.core.errors import Conflict, InUse, NameTaken, NotFound
 from app.db.session import on_commit
 from app.db.tables import Deployment, Job, ModelVersion, Prediction, Project
+from app.inference.bundle import bundle_files
 from app.projects import service as project_service
 from app.registry.publishing import publish
 from app.storage.current import blobs
@@ -141,7 +142,7 @@ def bundle_zip(model: ModelVersion) -> Iterator[bytes]:
     Raises:
         BlobMissing: Before anything is yielded, where a file of the bundle is gone.
     """
-    files = [(name, blobs().open(f"{model.bundle_key}/{name}")) for name in (MANIFEST_NAME, MODEL_NAME)]
+    files = [(name, blobs().open(f"{model.bundle_key}/{name}")) for name in bundle_files(manifest_of(model))]
     return _zipped(files)
 
 

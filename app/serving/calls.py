@@ -14,6 +14,7 @@ from app.accounts.permissions import Action
 from app.core.errors import PayloadTooLarge
 from app.serving import access, wire
 from app.serving.access import Access
+from app.serving.references import PART
 from app.settings import get_settings
 from app.web.deps import find_api_actor
 
@@ -23,10 +24,14 @@ _MAX_PARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class PredictCall:
-    """What a caller sent: the picture's bytes as they came, and facts about the part."""
+    """What a caller sent: the picture's bytes as they came, and what was said of it.
+
+    `reference` is the picture that it is to be compared with, where one came along.
+    """
 
     picture: bytes
     metadata: dict[str, str | float | bool]
+    reference: bytes | None = None
 
 
 async def endpoint_access(request: Request) -> Access:
@@ -56,16 +61,16 @@ async def endpoint_access(request: Request) -> Access:
 endpoint_access.grants = Action.PREDICT  # type: ignore[attr-defined]  # read by the test that walks all routes
 
 
-async def read_call(request: Request) -> PredictCall:
-    """Return the content of a multipart call.
+async def read_call(request: Request, *, n_pictures: int = 1) -> PredictCall:
+    """Return the content of a multipart call that may hold up to `n_pictures`.
 
     Raises:
         MissingPicture: There is no part `file`, or the body is no multipart form.
         AddressRefused: There is a `file_url` and no picture.
-        PayloadTooLarge: The body is larger than the largest picture.
+        PayloadTooLarge: The body is larger than so many of the largest pictures.
         Invalid: The metadata is not acceptable.
     """
-    limit = get_settings().max_image_mb * 1_000_000 + _FORM_OVERHEAD_BYTES
+    limit = n_pictures * get_settings().max_image_mb * 1_000_000 + _FORM_OVERHEAD_BYTES
     if int(request.headers.get("content-length", "0")) > limit:
         raise _too_large()
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -81,6 +86,7 @@ async def read_call(request: Request) -> PredictCall:
         return PredictCall(
             picture=await _picture(form.get("file"), form.get("file_url")),
             metadata=wire.read_metadata(_text(form.get("metadata"))),
+            reference=await _optional(form.get(PART)) if n_pictures > 1 else None,
         )
     finally:
         await form.close()
@@ -94,6 +100,10 @@ async def _picture(part: UploadFile | str | None, address: UploadFile | str | No
     if isinstance(address, str) and address:
         raise wire.address_refused()
     raise wire.missing_picture()
+
+
+async def _optional(part: UploadFile | str | None) -> bytes | None:
+    return (await part.read() or None) if isinstance(part, UploadFile) else None
 
 
 def _text(part: UploadFile | str | None) -> str | None:

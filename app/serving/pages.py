@@ -11,9 +11,11 @@ from app.accounts.permissions import Action, Actor
 from app.core.errors import AppError, NotFound, RateLimited, Unavailable
 from app.db.tables import Deployment, ModelVersion
 from app.projects import service as project_service
+from app.registry.service import manifest_of
 from app.serving import monitor, predictor, queries, trying
 from app.serving import service as serving_service
 from app.serving.api import base_url
+from app.serving.references import needs_reference, reference_options
 from app.serving.schemas import DeploymentCard, ModelChoice, Traffic
 from app.serving.snippets import snippets
 from app.web.deps import SessionDep, page_actor
@@ -175,15 +177,26 @@ def revoke_key(
 
 @router.post(f"{_BASE}/{{deployment_id}}/try", name="serving.try")
 def try_endpoint(
-    request: Request, actor: Trier, project_id: int, deployment_id: UUID, file: Annotated[UploadFile, File()]
+    request: Request,
+    actor: Trier,
+    project_id: int,
+    deployment_id: UUID,
+    file: Annotated[UploadFile, File()],
+    reference: Annotated[UploadFile | None, File()] = None,
+    reference_key: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Predict one picture from the browser. What is wrong with a picture is said where its answer would be."""
     try:
         result = trying.try_picture(
-            actor=actor, project_id=project_id, deployment_id=deployment_id, picture=file.file.read()
+            actor=actor,
+            project_id=project_id,
+            deployment_id=deployment_id,
+            picture=file.file.read(),
+            reference=(reference.file.read() or None) if reference else None,
+            reference_key=reference_key,
         )
     except AppError as error:
-        if error.status not in {413, 415} and not isinstance(error, Unavailable | RateLimited):
+        if error.status not in {413, 415, 422} and not isinstance(error, Unavailable | RateLimited):
             raise
         return render(
             request,
@@ -244,13 +257,16 @@ def _endpoint_page(
         raise NotFound("There is no such endpoint.")
     deployment, model, project, keys = found
     choices = queries.list_model_choices(session, project_id)
+    manifest = manifest_of(model)
+    asks = needs_reference(manifest)
     context: dict[str, Any] = {
         "project": project,
         "deployment": deployment,
         "model": model,
         "keys": keys,
         "new_key": new_key,
-        "snippets": snippets(base_url(request), deployment.id, new_key),
+        "snippets": snippets(base_url(request), deployment.id, new_key, with_reference=asks),
+        "reference_keys": reference_options(manifest),
         "url": serving_service.prediction_url(base_url(request), deployment.id),
         "may_deploy": actor.may(Action.DEPLOY),
     }

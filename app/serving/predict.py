@@ -17,6 +17,7 @@ from app.serving.access import Access, Endpoint
 from app.serving.calls import endpoint_access, read_call
 from app.serving.limits import RateLimit
 from app.serving.recording import Call, RecordedShape, recorder
+from app.serving.references import compared
 from app.serving.service import EndpointPaused
 from app.serving.wire import shown_shapes
 from app.settings import get_settings
@@ -42,7 +43,7 @@ _REFUSALS: dict[int | str, str] = {
     409: "The endpoint is paused",
     413: "The picture is too large",
     415: "Not a picture, or a damaged one",
-    422: "`endpoint_id` or `metadata` is not valid",
+    422: "`endpoint_id` or `metadata` is not valid, or a model that compares was told of no reference image",
     429: "Called too often; see `Retry-After`",
     503: "Busy; see `Retry-After`",
 }
@@ -75,7 +76,13 @@ _OPENAPI: dict[str, Any] = {
                         "metadata": {
                             "type": "string",
                             "description": "JSON object: image_id, inspection_station_id, location_id, "
-                            "capture_timestamp, or anything flat",
+                            "capture_timestamp, or anything flat; `reference` names a reference image of the model",
+                        },
+                        "reference": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "What the picture is compared with, for a model that compares and has no "
+                            "reference image of its own for it",
                         },
                     },
                 }
@@ -106,11 +113,12 @@ async def predict(request: Request, access: Annotated[Access, Depends(endpoint_a
         raise EndpointPaused("This endpoint is paused. Resume it on its page to use it again.")
     _limit.take(endpoint.id)
     predictor.check_room()
-    call = await read_call(request)
+    call = await read_call(request, n_pictures=2 if endpoint.manifest.reference else 1)
+    picture = compared(endpoint.manifest, call.picture, reference=call.reference, metadata=call.metadata)
     received = time.perf_counter()
     model = await predictor.load(endpoint.bundle_key)
     loaded = time.perf_counter()
-    prediction = await predictor.predictor().predict(model, call.picture, threshold=endpoint.threshold)
+    prediction = await predictor.predictor().predict(model, picture, threshold=endpoint.threshold)
     answered = time.perf_counter()
     heat = await run_in_threadpool(heat_of, endpoint, model, prediction, call.picture) if _wants_heat(request) else None
     body = wire.BODIES[endpoint.manifest.task](endpoint, prediction)

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app.contracts.bundle import MANIFEST_NAME, MODEL_NAME
 from app.core.errors import Unavailable
 from app.inference import BatchingPredictor, Engine, LoadedModel
+from app.inference.bundle import read_manifest, reference_files
 from app.settings import get_settings
 from app.storage.current import blobs
 
@@ -62,11 +63,18 @@ def open_model(bundle_key: str) -> LoadedModel:
     """
     directory = _directories.get(bundle_key)
     if directory is None:
-        paths = [blobs().local_path(f"{bundle_key}/{name}") for name in (MANIFEST_NAME, MODEL_NAME)]
-        directory = _directories[bundle_key] = paths[0].parent
+        directory = _directories[bundle_key] = _fetched(bundle_key)
     model = _get().engine.get(directory)
     _loaded[bundle_key] = model
     return model
+
+
+def _fetched(bundle_key: str) -> Path:
+    """Bring the files of a bundle onto this machine; return their folder."""
+    paths = [blobs().local_path(f"{bundle_key}/{name}") for name in (MANIFEST_NAME, MODEL_NAME)]
+    for name in reference_files(read_manifest(paths[0])):
+        blobs().local_path(f"{bundle_key}/{name}")
+    return paths[0].parent
 
 
 def warm(bundle_key: str) -> None:

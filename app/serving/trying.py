@@ -18,6 +18,7 @@ from app.serving import access, predictor
 from app.serving.access import Endpoint
 from app.serving.predict import to_record
 from app.serving.recording import recorder
+from app.serving.references import PART, compared
 from app.settings import get_settings
 
 _SHOWN_SIDE_PX = 560
@@ -77,8 +78,18 @@ class TriedShapes:
 TryResult = TriedClasses | TriedShapes
 
 
-def try_picture(*, actor: Actor, project_id: int, deployment_id: UUID, picture: bytes) -> TryResult:
+def try_picture(
+    *,
+    actor: Actor,
+    project_id: int,
+    deployment_id: UUID,
+    picture: bytes,
+    reference: bytes | None = None,
+    reference_key: str = "",
+) -> TryResult:
     """Predict one picture and record it with the source `try`. Opens and ends its own session; blocks meanwhile.
+
+    A model that compares gets a reference image with it, or the key of one that it has.
 
     A paused endpoint answers here too: one tries before one resumes.
 
@@ -89,19 +100,25 @@ def try_picture(*, actor: Actor, project_id: int, deployment_id: UUID, picture: 
         BrokenPicture: The file is damaged.
         PictureTooLarge: Too many pixels.
         Unavailable: Too much waits already.
+        ReferenceMissing: The model compares, and nothing says what with.
+        ReferenceMismatch: The reference has other proportions than the picture.
     """
     settings = get_settings()
-    if len(picture) > settings.max_image_mb * 1_000_000:
+    if max(len(picture), len(reference or b"")) > settings.max_image_mb * 1_000_000:
         raise PayloadTooLarge(f"A picture may hold up to {settings.max_image_mb} MB.")
     with new_session() as session:
         endpoint = access.find_endpoint(session, actor, deployment_id)
     if endpoint.project_id != project_id:
         raise access.no_such_endpoint()
+    named = {PART: reference_key} if reference_key else {}
+    shown = compared(endpoint.manifest, picture, reference=reference, metadata=named)
     model = predictor.open_model(endpoint.bundle_key)
     started = time.perf_counter()
-    prediction = predictor.predictor().submit(model, picture, threshold=endpoint.threshold).result()
+    prediction = predictor.predictor().submit(model, shown, threshold=endpoint.threshold).result()
     latency_ms = (time.perf_counter() - started) * 1000
-    recorder().add(to_record(endpoint, prediction, picture=picture, latency_ms=latency_ms, source="try", metadata={}))
+    recorder().add(
+        to_record(endpoint, prediction, picture=picture, latency_ms=latency_ms, source="try", metadata=named)
+    )
     return _result(endpoint, model, prediction, picture, latency_ms)
 
 

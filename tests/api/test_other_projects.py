@@ -109,6 +109,7 @@ def foreign(owner: Actor) -> Foreign:
             "category_id": category.id, "class_id": category.id, "tag_id": tag.id, "field_id": field.id,
             "image_id": image.id, "version": version.number, "job_id": job.id, "training_id": job.id,
             "model_id": model.id, "deployment_id": deployment.id, "call_id": call.id, "key_id": new_uuid(),
+            "sha256": "0" * 64,
         }  # fmt: skip
     return Foreign(project.id, ids)
 
