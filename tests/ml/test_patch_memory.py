@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from worker.ml.evaluation.localisation import aupro, pixel_auroc
+from worker.ml.heads.patch_levels import Cells, enlarged, remember_levels
 from worker.ml.heads.patch_memory import k_centre, remember, top_mean
 from worker.ml.training.anomaly_threshold import choose_threshold
 
@@ -37,6 +38,39 @@ def test_a_remembered_patch_is_near_and_a_strange_one_far() -> None:
 def test_good_patches_that_are_all_the_same_do_not_break_it() -> None:
     memory, _ = remember(np.ones((30, 4), dtype=np.float16), at_most=10, seed=0)
     assert memory.distances(np.ones((5, 4))).max() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_map_is_enlarged_between_the_middles_of_its_cells() -> None:
+    assert enlarged(np.array([[0.0, 1.0]], dtype=np.float32), (1, 4)).tolist() == [[0.0, 0.25, 0.75, 1.0]]
+    assert enlarged(np.full((2, 3), 7.0, dtype=np.float32), (4, 6)).tolist() == np.full((4, 6), 7.0).tolist()
+
+
+def test_scales_count_by_how_much_their_distances_differ_not_by_how_large_they_are() -> None:
+    generator = np.random.default_rng(3)
+    fine = [generator.normal(size=(64, 4)) for _ in range(6)]
+    coarse = [generator.normal(size=(16, 4)) for _ in range(6)]
+    cells = [
+        Cells(generator.normal(size=(4, 8, 8)), np.ones((8, 8), bool)),
+        Cells(generator.normal(size=(4, 4, 4)), np.ones((4, 4), bool)),
+    ]
+    memory = remember_levels([fine, coarse], [1.0, 1.0], at_most=40, seed=0)
+    louder = remember_levels([fine, [100.0 * one for one in coarse]], [1.0, 1.0], at_most=40, seed=0)
+    assert memory.score(cells) == pytest.approx(
+        louder.score([cells[0], Cells(100.0 * cells[1].values, cells[1].inside)]), rel=1e-3
+    )
+
+
+def test_cells_outside_of_the_picture_say_nothing_of_those_inside() -> None:
+    generator = np.random.default_rng(4)
+    memory = remember_levels([[generator.normal(size=(16, 3)) for _ in range(4)]] * 2, [1.0, 1.0], at_most=20, seed=0)
+    inside = np.zeros((4, 4), dtype=bool)
+    inside[:, :2] = True
+    values = generator.normal(size=(3, 2, 2))
+    strange = values.copy()
+    strange[:, :, 1] = 50.0
+    fine = Cells(generator.normal(size=(3, 4, 4)), inside)
+    scores = [memory.score([fine, Cells(one, inside[::2, ::2])]) for one in (values, strange)]
+    assert scores[0] == scores[1]
 
 
 def test_the_score_is_the_mean_of_the_top_hundredth_of_one_at_least() -> None:

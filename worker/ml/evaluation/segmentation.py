@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from sklearn.metrics import confusion_matrix
 
 from app.contracts.dataset import DatasetItem
 from app.contracts.predictions import PredictedShape, ShapeMatch
@@ -21,6 +20,8 @@ from app.inference.segmentation_metrics import ClassPixels, SegmentationMetrics
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
 _PIXEL_STEPS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _REGION_STEPS = np.round(np.arange(0.02, 1.0, 0.02), 2)
+_NEARLY_EQUAL = 1e-9
+_PIXEL_REACH, _REGION_REACH = 1, 5  # steps over which the curve is smoothed before its top is taken
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,8 @@ def count(drawn: np.ndarray, found: np.ndarray, n_categories: int) -> Counted:
 
 def count_pixels(drawn: np.ndarray, found: np.ndarray, n_categories: int) -> Ints:
     """Return pixels by drawn and found class (K + 1, K + 1) of two maps (H, W) of one image."""
-    if not drawn.any() and not found.any():  # most images of a line that works
-        pixels = np.zeros((n_categories + 1, n_categories + 1), dtype=np.int64)
-        pixels[0, 0] = drawn.size
-        return pixels
-    return np.asarray(confusion_matrix(drawn.ravel(), found.ravel(), labels=np.arange(n_categories + 1)))
+    n = n_categories + 1
+    return np.asarray(np.bincount(drawn.ravel().astype(np.intp) * n + found.ravel(), minlength=n * n).reshape(n, n))
 
 
 def measure_masks(counted: Iterable[Counted], n_categories: int, *, threshold: float) -> SegmentationMetrics:
@@ -156,8 +154,19 @@ def best_pixel_threshold(drawn: Sequence[np.ndarray], grids: Sequence[ScoreGrid]
                 found[part.top : part.top + rows, part.left : part.left + columns] = part.classes
             total[0] += count_pixels(truth, found, n_categories)
         scores.append(float(np.nan_to_num([mean_iou(total)[0], dice_of(total)[0]]).mean()))
-    best = int(np.argmax(scores))
-    return _PIXEL_STEPS[best] if scores[best] > 0 else None
+    if not any(scores):
+        return None
+    return _PIXEL_STEPS[int(np.argmax(_smooth(scores, _PIXEL_REACH)))]
+
+
+def _smooth(values: Sequence[float], reach: int) -> Floats:
+    """Average values over their neighbours up to `reach` steps away, nearer ones more.
+
+    A few dev images draw a ragged curve, and its highest point is mostly luck.
+    """
+    weights = 1.0 + reach - np.abs(np.arange(-reach, reach + 1))
+    padded = np.pad(np.asarray(values, dtype=np.float64), reach, mode="edge")
+    return np.convolve(padded, weights / weights.sum(), mode="valid")
 
 
 @dataclass(frozen=True)
@@ -205,15 +214,18 @@ class RegionThreshold:
 
 
 def best_region_threshold(hits: Sequence[Hits]) -> RegionThreshold | None:
-    """Return the threshold with the highest product of F1 and Dice; the middle one of equals. None: nothing is hit.
+    """Return the threshold with the highest product of F1 and Dice, smoothed; the middle of equals. None: nothing hit.
 
     Of F1, precision is the share of regions that hit a defect of their class, recall the share of defects that are
     hit. By F1 alone one wide region counts no more than one speck, and thresholds rise until wide ones are lost.
     """
     points = [_at(hits, threshold) for threshold in _REGION_STEPS.tolist()]
-    best = max(point.f1 * point.dice for point in points)
-    equals = [point for point in points if point.f1 * point.dice == best]
-    return equals[len(equals) // 2] if best > 0 else None
+    products = [point.f1 * point.dice for point in points]
+    if not any(products):
+        return None
+    curve = _smooth(products, _REGION_REACH)
+    equals = [point for point, value in zip(points, curve, strict=True) if value >= curve.max() - _NEARLY_EQUAL]
+    return equals[len(equals) // 2]
 
 
 def _at(hits: Sequence[Hits], threshold: float) -> RegionThreshold:

@@ -33,8 +33,8 @@ from worker.ml.training.result import TrainedModel
 from worker.ml.training.segmentation_fit import SegmentationLearner
 from worker.ml.training.shape_training import Found, ShapeTraining, shown, with_members
 
-FROZEN = Phase("head", "Head", 5e-3, 8, 0.2)
-TUNED = Phase("tail", "Last stages", 2e-3, 20, 0.8, backbone_share=0.4, block_decay=0.8)
+FROZEN = Phase("head", "Head", 5e-3, 3, 0.1)
+TUNED = Phase("tail", "Last stages", 2e-3, 20, 0.9, backbone_share=0.4, block_decay=0.8)
 FROZEN_ALONE = Phase("head", "Head", 5e-3, 24, 1.0)
 _N_CHOSEN_BY = 100  # images that the threshold of pixels is chosen by
 

@@ -18,7 +18,7 @@ from worker.ml.evaluation.segmentation import dice_of, mean_iou
 from worker.ml.heads.segmentation import OUTPUT_STRIDE, SegmentationHead, segmentation_loss, soft_targets
 from worker.ml.training.phases import drawn
 
-BATCH = 16
+BATCH = 8  # more steps fit into the same time than with larger ones, and minutes are all there is
 CROP_PX = 224  # side of what one step sees of a window: around a defect, where there is one
 _FINEST_STRIDE = 4
 _WIDTH = 64
@@ -63,8 +63,8 @@ class SegmentationLearner:
         self._chances = _chances([train.marked[index].labels for index in self._with], n_categories)
         self._weights = self._class_weights()
         self.n_batch = min(BATCH, max(2, len(train)))
-        # Each marked window about four times: judging dev costs as much as some steps.
-        self.n_steps = int(np.clip(4 * len(self._with) // self.n_batch, _MIN_STEPS_AN_EPOCH, _MAX_STEPS_AN_EPOCH))
+        # Each marked window about six times: judging dev costs as much as some steps.
+        self.n_steps = int(np.clip(6 * len(self._with) // self.n_batch, _MIN_STEPS_AN_EPOCH, _MAX_STEPS_AN_EPOCH))
 
     def order(self, n: int, generator: np.random.Generator) -> np.ndarray:
         n_without = round(n * min(_SHARE_WITHOUT, len(self._without) / max(1, len(self._train))))
