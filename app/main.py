@@ -33,6 +33,7 @@ WEB_ROUTERS = [
     "app.annotations.pages",
     "app.annotations.editor",
     "app.annotations.suggestions",
+    "app.annotations.prompting.pages",
     "app.datasets.pages",
     "app.jobs.pages",
     "app.references.pages",

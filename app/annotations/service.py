@@ -304,9 +304,7 @@ def _change(
 
 def _replace_annotations(session: Session, actor: Actor, image_ids: list[int], category_id: int | None) -> None:
     session.execute(
-        delete(Annotation)
-        .where(Annotation.image_id.in_(image_ids), Annotation.kind == KIND)
-        .execution_options(synchronize_session=False)
+        delete(Annotation).where(Annotation.image_id.in_(image_ids)).execution_options(synchronize_session=False)
     )
     if category_id is not None:
         now = utc_now()

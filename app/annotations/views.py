@@ -7,6 +7,7 @@ from fastapi import Request
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.annotations.prompting.runs import has_masks_of
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.db.tables import Image, Project
@@ -44,7 +45,7 @@ class LabelScreen:
     """Everything of the Label screen for one image.
 
     `queue` says in words which images, in which order; `shapes` is where shapes are read and saved, None where the
-    project's images carry a class each.
+    project's images carry a class each. `has_drafts`: a model, or strokes, may have found something on the image.
     """
 
     project: Project
@@ -62,6 +63,7 @@ class LabelScreen:
     queue: str
     n_labelled: int
     shapes: str | None
+    has_drafts: bool
 
     @property
     def class_rows(self) -> list[dict[str, object]]:
@@ -138,6 +140,7 @@ def load_screen(
         queue=queue_words(queue, words),
         n_labelled=count_labelled(session, project, words),
         shapes=f"{links.project}/label/{image_id}/shapes" if has_shapes else None,
+        has_drafts=has_shapes and (words.model is not None or has_masks_of(session, image_id)),
     )
 
 

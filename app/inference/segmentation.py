@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.contracts.bundle import BundleManifest, MaskRule
+from app.contracts.bundle import BundleManifest, MaskRule, Preprocessing, Tiling
 from app.contracts.predictions import PredictedShape
 from app.contracts.shapes import Box
 from app.inference.preprocess import to_pixels
@@ -25,6 +25,9 @@ _NEARLY = 1e-6
 
 Run = Callable[[np.ndarray], np.ndarray]
 """Called with windows (N, H, W, 3) uint8 at the network's size; returns scores (N, K + 1, H', W')."""
+
+Look = Callable[[Window], np.ndarray]
+"""Called with a window of the picture; returns its scores (K + 1, H', W')."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +50,47 @@ def segment(image: Image.Image, manifest: BundleManifest, run: Run) -> tuple[Pre
 
 def score_grid(image: Image.Image, manifest: BundleManifest, run: Run) -> ScoreGrid:
     """Return the scores of a picture; where windows share a place, the one further inside of its window counts more."""
-    windows = windows_of(*image.size, manifest.tiling)
+
+    def look(window: Window) -> np.ndarray:
+        scores: np.ndarray = run(to_pixels(window.cut(image), manifest.preprocessing)[None])[0]
+        return scores
+
+    return gathered(image.size, look, preprocessing=manifest.preprocessing, tiling=manifest.tiling)
+
+
+def gathered(
+    size_px: tuple[int, int], look: Look, *, preprocessing: Preprocessing, tiling: Tiling | None = None
+) -> ScoreGrid:
+    """Return the scores of a picture of a size (width, height) from those of its windows."""
     total, weight = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32)
-    for window in windows:
-        scores = run(to_pixels(window.cut(image), manifest.preprocessing)[None])[0]
-        size = _grid_size(image.size, window, manifest, scores.shape[1:])
+    for window in windows_of(*size_px, tiling):
+        scores = look(window)
+        size = _grid_size(size_px, window, preprocessing, scores.shape[1:])
         if not total.size:
             total, weight = np.zeros((len(scores), *size), np.float32), np.zeros(size, np.float32)
-        rows, columns, part = _on_grid(scores, window, image.size, size, manifest)
+        rows, columns, part = _on_grid(scores, window, size_px, size, preprocessing)
         inner = _inwardness(part.shape[1:])
         total[:, rows, columns] += part * inner
         weight[rows, columns] += inner
-    return ScoreGrid(total / np.maximum(weight, _NEARLY), image.size)
+    return ScoreGrid(total / np.maximum(weight, _NEARLY), size_px)
 
 
 def _grid_size(
-    size_px: tuple[int, int], window: Window, manifest: BundleManifest, answer: tuple[int, ...]
+    size_px: tuple[int, int], window: Window, preprocessing: Preprocessing, answer: tuple[int, ...]
 ) -> tuple[int, int]:
     """Return R and C: places as large as the network's own. All windows of a picture have one size."""
-    scale = frame_of(window.width, window.height, manifest.preprocessing).scale
-    columns = size_px[0] * scale[0] * answer[1] / manifest.preprocessing.width_px
-    rows = size_px[1] * scale[1] * answer[0] / manifest.preprocessing.height_px
+    scale = frame_of(window.width, window.height, preprocessing).scale
+    columns = size_px[0] * scale[0] * answer[1] / preprocessing.width_px
+    rows = size_px[1] * scale[1] * answer[0] / preprocessing.height_px
     return max(1, round(rows)), max(1, round(columns))
 
 
 def _on_grid(
-    scores: np.ndarray, window: Window, size_px: tuple[int, int], grid: tuple[int, int], manifest: BundleManifest
+    scores: np.ndarray, window: Window, size_px: tuple[int, int], grid: tuple[int, int], preprocessing: Preprocessing
 ) -> tuple[slice, slice, np.ndarray]:
     """Return the grid's places that lie in a window, and the window's scores at them (K + 1, rows, columns)."""
-    frame = frame_of(window.width, window.height, manifest.preprocessing)
-    sides = (manifest.preprocessing.width_px, manifest.preprocessing.height_px)
+    frame = frame_of(window.width, window.height, preprocessing)
+    sides = (preprocessing.width_px, preprocessing.height_px)
     spans, edges = [], []
     for axis, (start, length) in enumerate(((window.left, window.width), (window.top, window.height))):
         n_places, n_answers = grid[1 - axis], scores.shape[2 - axis]

@@ -129,12 +129,12 @@ def list_events(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, list[Jo
 
 
 def list_running(session: Session, *, actor: Actor) -> list[RunningJob]:
-    """Return the jobs under way in the projects that the actor may enter, the oldest first."""
+    """Return the trainings under way in the projects that the actor may enter, the oldest first."""
     visible = project_service.visible_projects(actor).order_by(None).with_only_columns(Project.id)
     query = (
         select(Job, Project.name)
         .join(Project, Project.id == Job.project_id)
-        .where(Job.state.in_(sorted(ACTIVE)), Project.id.in_(visible))
+        .where(Job.kind == JobKind.TRAIN, Job.state.in_(sorted(ACTIVE)), Project.id.in_(visible))
         .order_by(Job.created_at)
         .limit(5)
     )

@@ -18,7 +18,11 @@ log = logging.getLogger(__name__)
 # A message that nobody took for so long may be lost. One that is not finds the job taken, and costs nothing.
 RESEND_AFTER_S = 60.0
 
-_TASKS: dict[str, tuple[str, str]] = {JobKind.TRAIN: ("jobs.train", "gpu")}
+_TASKS: dict[str, tuple[str, str]] = {
+    JobKind.TRAIN: ("jobs.train", "gpu"),
+    # Somebody sits and waits: it does not queue behind a training.
+    JobKind.PROMPT: ("prompts.run", "cpu"),
+}
 
 
 def send_after_commit(session: Session, job: Job) -> None:

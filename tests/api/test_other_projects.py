@@ -48,6 +48,7 @@ GOOD_REQUESTS: dict[str, dict[str, Any]] = {
     "annotations.set_shapes": {"json": {"version": 0, "shapes": []}},
     "references.set_rule": {"data": {"kind": "none"}},
     "v1.references.set_rule": {"json": {"kind": "none"}},
+    "prompting.set_strokes": {"json": {"version": 0, "strokes": []}},
     "annotations.magic": {"json": {"prompts": [{"points": [[1, 1]]}]}},
     "api.labels.replace": {"json": {"labels": []}},
     "v1.classes.create": {"json": {"0": {"name": "x"}}},

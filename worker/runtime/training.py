@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalog import NotTrainable
-from app.contracts.dataset import Dataset, DatasetItem
+from app.contracts.dataset import Dataset
 from app.contracts.jobs import Progress, TrainSpec
 from app.core.errors import AppError, NotFound
 from app.datasets import service as dataset_service
@@ -29,6 +29,7 @@ from worker.ml.training.result import TrainedModel
 from worker.runtime import workdirs
 from worker.runtime.claims import ClaimedJob
 from worker.runtime.code import code_version
+from worker.runtime.originals import Originals
 
 log = logging.getLogger(__name__)
 
@@ -120,25 +121,6 @@ def load(dataset_version_id: int | None, user_id: int | None) -> tuple[Dataset, 
     if version is None:
         raise NotFound("The dataset version of this training is gone. Start a new training.")
     return dataset_service.load_items(version), user.name if user else None
-
-
-class Originals:
-    """The files of a training's images, and whether any turned out to be gone. Used by many threads at once."""
-
-    def __init__(self) -> None:
-        self.any_missing = False
-
-    def open(self, item: DatasetItem) -> Path:
-        """Return the file of an image on this machine, fetched where the store is remote.
-
-        Raises:
-            BlobMissing: It is no longer in the store.
-        """
-        try:
-            return blobs().local_path(item.blob_key)
-        except BlobMissing as error:
-            self.any_missing = True
-            raise BlobMissing("Its original file is no longer in the store.") from error
 
 
 def _opening(dataset: Dataset) -> str:

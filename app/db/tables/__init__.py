@@ -6,6 +6,7 @@ from app.db.tables.dataset import DatasetVersion
 from app.db.tables.image import Annotation, Image, ImageMetadata, ImageTag
 from app.db.tables.job import Job, JobEvent
 from app.db.tables.project import Category, MetadataField, Project, ProjectMember, Tag
+from app.db.tables.prompting import ImageStrokes, PromptedMasks
 from app.db.tables.registry import ModelVersion, Prediction
 from app.db.tables.serving import Deployment, InferenceRecord
 
@@ -18,6 +19,7 @@ __all__ = [
     "Deployment",
     "Image",
     "ImageMetadata",
+    "ImageStrokes",
     "ImageTag",
     "InferenceRecord",
     "Job",
@@ -28,6 +30,7 @@ __all__ = [
     "Prediction",
     "Project",
     "ProjectMember",
+    "PromptedMasks",
     "Tag",
     "User",
     "UserSession",

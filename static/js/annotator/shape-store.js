@@ -14,9 +14,10 @@ const lines = new Map();
 let left = Promise.resolve();
 
 export class ShapeStore {
-  /** @param {string} href of this image's shapes */
-  constructor(href) {
+  /** @param {string} href of this image's shapes @param {(body: object) => string} [write] the text that is sent */
+  constructor(href, write = textOf) {
     this.href = href;
+    this.write = write;
   }
 
   /** Return what the server has, and the states that led there where they are known.
@@ -33,7 +34,7 @@ export class ShapeStore {
   /** @param {import("./shape-saver.js").Body} body @returns {Promise<import("./shape-saver.js").Reply>} */
   async put(body) {
     try {
-      const response = await fetch(this.href, { method: "PUT", headers: HEADERS, body: textOf(body) });
+      const response = await fetch(this.href, { method: "PUT", headers: HEADERS, body: this.write(body) });
       return { status: response.status, answer: await response.json().catch(() => ({})) };
     } catch {
       return { status: 0, answer: {} };
@@ -42,7 +43,7 @@ export class ShapeStore {
 
   /** Send it while the page goes away; nobody hears the answer. @param {import("./shape-saver.js").Body} body */
   putLast(body) {
-    const text = textOf(body);
+    const text = this.write(body);
     fetch(this.href, { method: "PUT", headers: HEADERS, body: text, keepalive: text.length < KEEPALIVE_BYTES }).catch(() => {});
   }
 

@@ -1,14 +1,15 @@
 /**
- * The labelling screen: an image on a stage, and an editor for what its project's images carry: a class, or shapes.
+ * The labelling screen: an image on a stage, and an editor for what its project's images carry: a class, shapes, or strokes.
  * Markup: templates/macros/annotator.html.
  *
  * Attributes: `image-id`, `project-id`, `width`, `height` (image px), `preload` (addresses, space-separated), and for shapes `shapes-href`
- * (where they are read and saved), `drafts-href` (where a model's are read), `task`, `read-only`.
+ * (where they are read and saved), `drafts-href` (where a model's are read), `task`, `read-only`; for strokes `strokes-href`, `read-only`.
  * Event (on itself): `annotator:kept`, when a label has been saved.
  */
 import { Ahead } from "../annotator/ahead.js";
 import { ClassEditor } from "../annotator/class-editor.js";
 import { ShapeEditor } from "../annotator/shape-editor.js";
+import { StrokeEditor } from "../annotator/stroke-editor.js";
 import { Stage } from "../annotator/stage.js";
 import { TOOLS } from "../annotator/tools.js";
 import { isTyping, nameOf } from "../lib/keys.js";
@@ -35,7 +36,8 @@ export class ImageAnnotator extends HTMLElement {
     this.settings = { prediction: true, ...JSON.parse(remembered(localStorage, VIEW_KEY) ?? "{}") };
     this.page = new AbortController();
     this.stage = new Stage(this, { width: Number(this.getAttribute("width")), height: Number(this.getAttribute("height")) });
-    this.editor = this.hasAttribute("shapes-href") ? new ShapeEditor(this) : new ClassEditor(this);
+    const Editor = this.hasAttribute("shapes-href") ? ShapeEditor : this.hasAttribute("strokes-href") ? StrokeEditor : ClassEditor;
+    this.editor = new Editor(this);
     this.stage.take(this.editor.tool);
     this.listen(this.page.signal);
     this.applySettings();
