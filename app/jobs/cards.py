@@ -135,6 +135,8 @@ def _choices(row: JobRow) -> tuple[tuple[str, str], ...]:
         ("Symmetry", symmetry.name if symmetry else _AUTO),
         ("Seed", str(spec.seed)),
     ]
+    if not spec.use_references:
+        facts.append(("References", "left out"))
     if spec.augmentations is not None:
         amounts = (
             f"{card.name.lower()} {card.shown(spec.augmentations):g} {card.unit}" for card in catalog.AUGMENTATIONS

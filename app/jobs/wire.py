@@ -41,6 +41,9 @@ class KizuChoices(BaseModel):
     augmentations: Augmentations | None = None
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     time_budget_s: int | None = Field(default=None, alias="timeBudgetS", ge=10, le=86_400)
+    use_references: bool = Field(
+        default=True, alias="useReferences", description="Compare images with reference images, where there are any"
+    )
 
 
 class TrainItem(BaseModel):
@@ -82,6 +85,7 @@ class TrainItem(BaseModel):
             augmentations=self.kizu.augmentations,
             seed=self.kizu.seed,
             time_budget_s=self.kizu.time_budget_s,
+            use_references=self.kizu.use_references,
         )
         return spec, notes
 
