@@ -13,7 +13,7 @@ from app.core.errors import AppError, NotFound
 from app.db.session import new_session
 from app.db.tables import Project
 from app.projects import service as project_service
-from app.registry import queries, screens
+from app.registry import boundaries, queries, screens
 from app.registry import service as registry_service
 from app.registry.heat import HeatSource, NoHeatMap, heat_png
 from app.registry.queries import ModelRow
@@ -37,6 +37,7 @@ AnySplit = Annotated[str | None, Query(pattern="^(train|dev|test|unlabelled)$")]
 Which = Annotated[str | None, Query(max_length=20)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 ImageId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_PICTURE_HEADERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 ClassId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 _N_REFERENCES = 8  # that the report shows
@@ -122,6 +123,7 @@ def show(
         "report": report,
         "gallery": gallery,
         "has_heat": manifest.heat_name is not None,
+        "boundaries": boundaries.kinds_of(manifest.task),
     }
     if wants_partial(request):
         return render(request, report.template, **context)
@@ -181,6 +183,7 @@ def images(
             "predicted": predicted,
         },
         "has_heat": manifest.heat_name is not None,
+        "boundaries": boundaries.kinds_of(manifest.task) if view.split != UNLABELLED else (),
     }
     if wants_partial(request) and cursor is not None:
         return render(request, "partials/registry/_tiles.html", **context)
@@ -228,6 +231,7 @@ def image(
         view=found,
         threshold=threshold,
         has_heat=manifest.heat_name is not None,
+        boundaries=boundaries.kinds_of(manifest.task) if found.split else (),
         is_partial=wants_partial(request),
     )
 
@@ -237,11 +241,33 @@ def heat(actor: Viewer, project_id: int, model_id: UUID, image_id: ImageId) -> R
     """Answer where the model sees a defect, as a transparent picture of the image's shape."""
     with new_session() as session:  # closed before the work: a map takes longer than a connection should wait
         source = _heat_source(session, actor, project_id, model_id, image_id)
-    return Response(
-        heat_png(source),
-        media_type="image/png",
-        headers={"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"},
+    return Response(heat_png(source), media_type="image/png", headers=_PICTURE_HEADERS)
+
+
+@router.get("/{model_id}/boundaries/{image_id}.svg", name="registry.boundaries")
+def boundaries_of_image(
+    actor: Viewer,
+    session: SessionDep,
+    project_id: int,
+    model_id: UUID,
+    image_id: ImageId,
+    threshold: Threshold = None,
+) -> Response:
+    """Answer where the found regions of a labelled image and its drawn ones part, as outlines of the image's shape."""
+    _, model = registry_service.get_for(session, actor=actor, project_id=project_id, model_id=model_id)
+    manifest = registry_service.manifest_of(model)
+    found = queries.images_with_shapes(session, project_id, model_id, [image_id]).get(image_id)
+    if not boundaries.kinds_of(manifest.task) or found is None or found[1].split is None:
+        raise NotFound("This model marks no pixels on that image, or nobody had labelled it.")
+    fact, said = found
+    svg = boundaries.boundaries_svg(
+        manifest,
+        said.drawn,
+        said.shapes,
+        size=(fact.width_px, fact.height_px),
+        threshold=model.threshold if threshold is None else threshold,
     )
+    return Response(svg, media_type="image/svg+xml", headers=_PICTURE_HEADERS)
 
 
 def _heat_source(session: SessionDep, actor: Actor, project_id: int, model_id: UUID, image_id: int) -> HeatSource:

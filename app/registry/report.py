@@ -27,7 +27,7 @@ class Histogram:
     """Images in equal bins of [0, 1].
 
     With a good class: by NG score, `lower` good and `upper` defective, `upper` belongs right of the threshold. Without:
-    by the score of the answer, `lower` the wrong answers and `upper` the right ones.
+    by the score of the answer, `lower` the wrong answers and `upper` the right ones: `upper_is_right`.
     """
 
     lower: list[int]
@@ -35,6 +35,7 @@ class Histogram:
     lower_name: str
     upper_name: str
     axis: str
+    upper_is_right: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def histogram_of(part: SplitArrays, good: int | None) -> Histogram:
         score, side = ng_scores(part.scores, good), part.truth != good
         names = ("Good", "Defective", "NG score")
     lower, upper = (np.histogram(score[mask], bins=N_BINS, range=(0.0, 1.0))[0].tolist() for mask in (~side, side))
-    return Histogram(lower, upper, *names)
+    return Histogram(lower, upper, *names, upper_is_right=good is None)
 
 
 def pile_of(

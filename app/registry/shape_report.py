@@ -98,7 +98,6 @@ class ShapeReport(SplitReport):
     template = "partials/registry/_shape_figures.html"
     threshold_label = "A find counts from a score of"
     step = 0.01
-    has_good_class = True  # defects lie right of the threshold
     histogram_of = "finds"
     calibration_note = (
         "On the diagonal eight in ten finds of score 0.8 are right: the scores were mapped to make it so."
@@ -183,7 +182,7 @@ def _histogram(shapes: FoundShapes) -> Histogram:
         np.histogram(shapes.find_score[mask], bins=N_BINS, range=(0.0, 1.0))[0].tolist()
         for mask in (~is_right, is_right)
     )
-    return Histogram(lower, upper, "Not right", "Right", "Score of the find")
+    return Histogram(lower, upper, "Not right", "Right", "Score of the find", upper_is_right=True)
 
 
 # Galleries

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from app.accounts.permissions import Actor
 from app.db.session import new_session
 from app.db.tables import Prediction
+from app.registry.boundaries import KINDS
 from tests import serving_support
 from tests.serving_support import Served
 
@@ -48,6 +49,17 @@ def test_from_masks_to_the_report_and_the_answer(
     assert "overlay__shape" in report
     image = browser.get(f"{stem}/models/{model.id}/images/{found.image_id}").text
     assert "overlay__shape--found" in image
+    outlines = f"{stem}/models/{model.id}/boundaries/{found.image_id}.svg"
+    assert "boundary-switch" in report
+    assert outlines in report
+    assert outlines in image
+    parted = browser.get(outlines)
+    assert parted.headers["content-type"] == "image/svg+xml"
+    assert 'viewBox="0 0 64 64"' in parted.text
+    assert KINDS[0].color in parted.text
+    missed = browser.get(f"{outlines}?threshold=1").text
+    assert [kind.name for kind in KINDS if kind.color in missed] == ["missed"]
+    assert browser.get(f"{stem}/models/{model.id}/boundaries/999999.svg").status_code == 404
     assert "Mean IoU" in browser.get(f"{stem}/models").text
     drafts = browser.get(f"{stem}/label/{found.image_id}/drafts").json()["shapes"]
     assert drafts[0]["mask"] == found.shapes[0]["mask"]
