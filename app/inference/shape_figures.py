@@ -205,11 +205,17 @@ def map50_interval(shapes: FoundShapes) -> tuple[float, float] | None:
     n_samples = min(len(weights), _MAX_RESAMPLED // max(1, len(shapes.find_score)))
     if n_samples < _MIN_SAMPLES:
         return None
-    by_class = np.stack(
-        [_resampled_ap50(shapes, label, weights[:n_samples]) for label in np.flatnonzero(drawn).tolist()]
-    )
-    means = ratio(np.nansum(by_class, axis=0), (~np.isnan(by_class)).sum(axis=0))
+    means = mean_ap50(shapes, weights[:n_samples])
     return percentiles(means[~np.isnan(means)])
+
+
+def mean_ap50(shapes: FoundShapes, weights: Floats) -> Floats:
+    """Return the mean average precision at an overlap of 0.5 of images drawn as often as `weights` (B, N) say, (B,).
+
+    The mean of the classes that are drawn, as in the COCO evaluation; NaN where none is.
+    """
+    by_class = np.stack([_resampled_ap50(shapes, label, weights) for label in range(shapes.n_classes)])
+    return ratio(np.nansum(by_class, axis=0), (~np.isnan(by_class)).sum(axis=0))
 
 
 def average_precision50(shapes: FoundShapes, label: int) -> float:

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.contracts.bundle import BundleManifest
+from app.contracts.tasks import TaskType
 from app.inference.array_types import Bools, Floats, Ints
-from app.inference.bootstrap import Difference, draw_weights, percentiles
-from app.inference.shape_figures import FoundShapes, counts_by_image, figures_at, rates, wrong_images
+from app.inference.bootstrap import Difference, draw_weights, estimate, percentiles
+from app.inference.shape_figures import FoundShapes, counts_by_image, figures_at, mean_ap50, rates, wrong_images
 from app.registry.comparison import CELLS, Agreement, Compared, n_leaked, union_of
 from app.registry.schemas import ClassMark
 from app.registry.shape_arrays import ModelShapes, ShapeSplit
 
 FIGURES = (("f1", "F1"), ("precision", "Precision"), ("recall", "Recall"))
+_N_RANKED = 250  # bootstrap samples of a figure that ranks all finds anew in each
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def compare(first: Side, second: Side, split: str) -> ShapeComparison:
         marks=marks,
         image_ids=parts[0].image_ids[rows[0][is_same]],
         is_wrong=(wrong_images(chosen[0], limits[0]), wrong_images(chosen[1], limits[1])),
-        rows=_compared(chosen, limits) if is_same.any() else (),
+        rows=(*_compared(chosen, limits), *_ranked(first[0].task, chosen)) if is_same.any() else (),
         n_first=len(parts[0]),
         n_second=len(parts[1]),
         n_leaked=n_leaked(parts[0], second[1], parts[1], first[1]) if split != "train" else 0,
@@ -79,6 +81,17 @@ def _compared(sides: list[FoundShapes], limits: tuple[float, float]) -> tuple[Co
         )
         for name, title in FIGURES
     )
+
+
+def _ranked(task: TaskType, sides: list[FoundShapes]) -> tuple[Compared, ...]:
+    """Return mAP50 where finds are matched by the overlap of boxes: at no threshold, so all finds count."""
+    if task is not TaskType.DETECTION or not sides[0].n_drawn:
+        return ()
+    whole = [float(mean_ap50(side, np.ones((1, side.n_images)))[0]) for side in sides]
+    weights = draw_weights(sides[0].n_images, _N_RANKED)
+    samples = [mean_ap50(side, weights) for side in sides]
+    figures = [estimate(value, drawn, sides[0].n_drawn) for value, drawn in zip(whole, samples, strict=True)]
+    return (Compared("mAP50", figures[0], figures[1], _gap(whole[0], whole[1], samples[1] - samples[0])),)
 
 
 def _gap(first: float | None, second: float | None, samples: Floats) -> Difference:

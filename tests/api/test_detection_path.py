@@ -194,6 +194,7 @@ def test_two_detectors_are_compared_on_the_same_images(
     page = browser.get(f"/projects/{project.id}/models/compare", params={"a": str(blunt.id), "b": str(model.id)})
     assert page.status_code == 200
     assert "18 images in the test split of both" in page.text
+    assert "mAP50" in page.text
     assert "B is better" in page.text  # the blunt one finds nothing at its threshold
     assert "overlay__shape--drawn" in page.text
 
