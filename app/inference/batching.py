@@ -1,7 +1,7 @@
 """Predictions under load: a bounded queue before a few threads, so that a burst waits a little or is told to come back.
 
-The network runs outside Python's lock, and so does most of the decoding. There are two threads more than the network
-has cores: the picture of one waits in the runtime for the next core to be free, the other makes one ready meanwhile.
+The network runs outside Python's lock, and so does most of the decoding. There are three threads more than the network
+has cores: the pictures of two wait in the runtime for a core to be free, the third makes one ready meanwhile.
 Runtimes that gain from batches get what waits for the same model in one call.
 """
 
@@ -37,7 +37,7 @@ class BatchingPredictor:
     Args:
         max_waiting: Calls that may wait; the next one is refused.
         deadline_s: A call that waited longer than this is refused instead of run: its caller has given up.
-        n_threads: Worker threads; by default two more than there are cores.
+        n_threads: Worker threads; by default three more than there are cores.
         max_pixels: Larger pictures are refused.
     """
 
@@ -57,7 +57,7 @@ class BatchingPredictor:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"predict-{index}", daemon=True)
-            for index in range(n_threads or n_cpus() + 2)
+            for index in range(n_threads or n_cpus() + 3)
         ]
         for thread in self._threads:
             thread.start()

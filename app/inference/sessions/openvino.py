@@ -20,6 +20,10 @@ from app.inference.bundle import Bundle
 if TYPE_CHECKING:
     import openvino
 
+# Pictures ready beside those that run. Two cores were seen idle for 7 % of the time with none, 1.5 % with one, 0.5 %
+# with two.
+_WAITING = 2
+
 _lock = threading.Lock()
 _core: "openvino.Core | None" = None
 
@@ -61,8 +65,8 @@ class CompiledPart:
     """A piece of a graph compiled for one image at a time, with a pool of requests that threads share.
 
     One image a request and a stream a core is the fastest way for small networks on a CPU: a batch leaves cores idle
-    at the end of each layer. There is a request more than there are streams: a stream that ends an image finds the
-    next one waiting, and no core stands still until Python has taken the answer away.
+    at the end of each layer. There are more requests than streams: a stream that ends an image finds the next one
+    waiting, and no core stands still until Python has taken the answer away.
     """
 
     def __init__(self, model: "openvino.Model", *, precision: Precision, n_streams: int) -> None:
@@ -74,7 +78,7 @@ class CompiledPart:
             "ENABLE_CPU_PINNING": False,
         }
         self.compiled = core().compile_model(model, "CPU", config)
-        self.n_requests = n_streams + 1
+        self.n_requests = n_streams + _WAITING
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(self.n_requests):
             self._requests.put(self.compiled.create_infer_request())
