@@ -26,9 +26,8 @@ from app.contracts.jobs import LogLine, MetricPoint, TrainSpec
 from app.contracts.shapes import Box
 from app.contracts.tasks import Split, TaskType
 from worker.ml.training import detection
-from worker.ml.training.detection_fit import FROZEN, TUNED
+from worker.ml.training.detection_fit import TUNED
 
-_PHASES = (FROZEN, TUNED)
 TARGETS = {4: 0.60, 10: 0.68, 60: 0.76}
 
 
@@ -98,8 +97,6 @@ def main() -> None:
     parser.add_argument(
         "--epochs",
         type=int,
-        nargs=2,
-        metavar=("HEAD", "TAIL"),
         help="instead of minutes: on a machine with other work, only the processor's seconds say what it costs",
     )
     parser.add_argument("--seeds", type=int, default=1)
@@ -115,9 +112,7 @@ def main() -> None:
     minutes = arguments.minutes
     if arguments.epochs:
         minutes = None
-        detection.FROZEN, detection.TUNED = (
-            replace(phase, n_epochs=n) for phase, n in zip(_PHASES, arguments.epochs, strict=True)
-        )
+        detection.TUNED = replace(TUNED, n_epochs=arguments.epochs)
     results = []
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):

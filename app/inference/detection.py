@@ -78,25 +78,24 @@ def select(boxes: np.ndarray, scores: np.ndarray, rule: FindRule) -> Finds:
     # Stable, so that equal scores come in the same order on every machine.
     order = np.argsort(-values, kind="stable")[: rule.max_candidates]
     points, labels, values = points[order], labels[order], values[order]
-    kept = suppress(boxes[points], labels, rule.max_overlap)[: rule.max_finds]
+    kept = suppress(boxes[points], labels, rule.max_overlap, rule.max_finds)
     return Finds(boxes[points[kept]], values[kept].astype(np.float64), labels[kept])
 
 
-def suppress(boxes: np.ndarray, labels: np.ndarray, max_overlap: float) -> np.ndarray:
+def suppress(boxes: np.ndarray, labels: np.ndarray, max_overlap: float, at_most: int | None = None) -> np.ndarray:
     """Return the indices of boxes, the best first, that overlap no better one of their class by more than a limit.
 
     Greedy non-maximum suppression. Boxes come in falling order of their scores; the limit is an intersection over
-    union in [0, 1].
+    union in [0, 1]. It ends with `at_most` boxes, so that of many candidates few pairs are ever compared.
     """
-    if not len(boxes):
-        return np.zeros(0, dtype=np.int64)
-    overlaps = (pairwise_iou(boxes, boxes) > max_overlap) & (labels[:, None] == labels[None, :])
-    alive = np.ones(len(boxes), dtype=bool)
-    kept = []
-    for index in range(len(boxes)):
-        if alive[index]:
-            kept.append(index)
-            alive &= ~overlaps[index]
+    at_most = len(boxes) if at_most is None else at_most
+    left = np.arange(len(boxes))
+    kept: list[int] = []
+    while len(left) and len(kept) < at_most:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        overlaps = pairwise_iou(boxes[best][None], boxes[left])[0]
+        left = left[(overlaps <= max_overlap) | (labels[left] != labels[best])]
     return np.array(kept, dtype=np.int64)
 
 
@@ -137,7 +136,7 @@ def merge(found: Sequence[Finds], windows: Sequence[Window], size_px: tuple[int,
         boxes, scores, labels = _joined(boxes, scores, labels, np.concatenate(cuts))
     order = np.argsort(-scores, kind="stable")
     whole = Finds(boxes[order], scores[order], labels[order])
-    return whole.only(suppress(whole.boxes, whole.labels, rule.max_overlap)[: rule.max_finds])
+    return whole.only(suppress(whole.boxes, whole.labels, rule.max_overlap, rule.max_finds))
 
 
 def _cut_by(boxes: np.ndarray, window: Window, size_px: tuple[int, int]) -> np.ndarray:

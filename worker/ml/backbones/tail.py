@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from app.catalog import BackboneCard
 from worker.ml.backbones.base import Backbone
+from worker.ml.backbones.folded import freeze_costly, run_folded
 from worker.ml.backbones.sources import TimmEfficientNet, Toy
 
 
@@ -61,6 +62,8 @@ class Tail(nn.Module):
         self.entry, self.taps = entry, tuple(taps)
         blocks = blocks_of(backbone)[entry + 1 : max(taps) + 1]
         self.blocks = nn.ModuleList(copy.deepcopy(blocks)).requires_grad_(True)
+        for block in self.blocks:
+            freeze_costly(block)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -68,12 +71,15 @@ class Tail(nn.Module):
         before = tuple(tap for tap in self.taps if tap <= self.entry)
         return before if self.entry in before or not self.blocks else (*before, self.entry)
 
-    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the maps of `taps`, each (B, C, H', W'), from the maps of `inputs`."""
+    def forward(self, inputs: Sequence[Tensor], *, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """Return the maps of `taps`, each (B, C, H', W'), from the maps of `inputs`.
+
+        With a `dtype`, quickly and with that arithmetic where it helps, see `folded`; without, block by block as is.
+        """
         found = dict(zip(self.inputs, inputs, strict=True))
         x = inputs[-1]
         for index, block in enumerate(self.blocks, start=self.entry + 1):
-            x = block(x)
+            x = block(x) if dtype is None else run_folded(block, x, dtype=dtype)
             found[index] = x
         return [found[tap] for tap in self.taps]
 

@@ -23,12 +23,14 @@ from worker.ml.evaluation.detection_parity import check_find_parity
 from worker.ml.exporters.detection import BOXES_NAME, WholeDetector
 from worker.ml.exporters.network import Whole
 from worker.ml.training.bundling import NOT_KEPT, Origin
-from worker.ml.training.detection_fit import FROZEN, FROZEN_ALONE, TUNED, DetectionLearner
+from worker.ml.training.detection_fit import FROZEN_ALONE, TUNED, DetectionLearner
 from worker.ml.training.input_plan import SMALL_BOX_PX
 from worker.ml.training.phases import PhasedFit
 from worker.ml.training.reporting import OnEvent
 from worker.ml.training.result import TrainedModel
 from worker.ml.training.shape_training import Found, ShapeTraining, shown
+
+_LOOK_S = 0.03  # for one image, at the end
 
 
 def train_detection(
@@ -83,8 +85,15 @@ class _Training(ShapeTraining[Finder, DetectionMetrics]):
         )
         fit = PhasedFit(self.ground(preprocessing), learner, dev)
         is_tuned = self.spec.method == "fine_tuning"
-        network = fit.run((FROZEN, TUNED) if is_tuned else (FROZEN_ALONE,), budget_s=budget_s)
+        if self.spec.time_budget_s:
+            budget_s = self._learning_s(self.spec.time_budget_s)
+        network = fit.run((TUNED if is_tuned else FROZEN_ALONE,), budget_s=budget_s)
         return WholeDetector(fit.backbone, network, learner.score_map(fit, network)).eval()
+
+    def _learning_s(self, budget_s: float) -> float:
+        """Return what of a budget is left for learning: looking at every image at the end costs what it costs."""
+        n_images = len(self.dataset.items) + len(self.dataset.unlabelled)
+        return max(0.5 * budget_s, 0.94 * budget_s - _LOOK_S * n_images)
 
     def members(self) -> dict[str, object]:
         return {"boxes_name": BOXES_NAME, "finds": FindRule()}

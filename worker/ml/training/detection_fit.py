@@ -19,14 +19,15 @@ from worker.ml.heads.detection import Answers, DetectionHead, detection_loss
 from worker.ml.heads.network import Network
 from worker.ml.training.phases import Phase, PhasedFit, drawn
 
-FROZEN = Phase("head", "Head", 2e-3, 12, 0.35)
-TUNED = Phase("tail", "Last stages", 1e-3, 20, 0.65, backbone_share=0.5, block_decay=0.8)
 FROZEN_ALONE = Phase("head", "Head", 2e-3, 24, 1.0)
+TUNED = Phase(
+    "whole", "Head and last stages", 2e-3, 40, 1.0, backbone_share=0.25, block_decay=0.9, backbone_warmup_steps=100
+)
 
 BATCH = 16
 _FINEST_STRIDE = 8
 _MIN_STEPS_AN_EPOCH, _MAX_STEPS_AN_EPOCH = 10, 200
-_MAX_WIDTH = 96  # channels inside the head
+_MAX_WIDTH = 64  # channels inside the head: of 96, as much time goes there as into the backbone
 _N_CALIBRATED = 500  # windows; a map of two numbers needs no more
 # Raw scores have a scale of their own: no floor but the number of candidates, which bounds the work.
 _RAW = FindRule(score_floor=0.0, max_candidates=300)

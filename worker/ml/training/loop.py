@@ -53,10 +53,14 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class RateGroup:
-    """Parameters that learn at `share` of the learning rate: less, the closer to the image."""
+    """Parameters that learn at `share` of the learning rate: less, the closer to the image.
+
+    Over `warmup_steps` of its own, a group's rate climbs from 0: what was trained before waits for what is new.
+    """
 
     parameters: Sequence[nn.Parameter]
     share: float = 1.0
+    warmup_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class Loop:
         self.history = History()
         self._averaged = copy.deepcopy(module).eval().requires_grad_(False)
         self._best: dict[str, Tensor] = {}
+        self._own_values, self._averaged_values = _values(module), _values(self._averaged)
         self._optimizer = _optimizer(groups, settings)
         self._n_steps = n_steps
         self._batches = batches
@@ -180,7 +185,7 @@ class Loop:
                 on_step(Step(number, settings.n_epochs, index + 1, self._n_steps, losses[-1]))
         score = None
         if self._score is not None:
-            with torch.inference_mode():
+            with torch.inference_mode(), _arithmetic(settings.precision):
                 score = self._score(self._averaged)
         epoch = Epoch(number, float(np.mean(losses)), score, time.perf_counter() - started)
         self._note(epoch)
@@ -189,7 +194,7 @@ class Loop:
     def _take_step(self, index: int, batch: Any) -> float:
         rate = rate_at(index, self._n_steps * self._settings.n_epochs, self._settings)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+            group["lr"] = rate * group["share"] * min(1.0, (index + 1) / (group["warmup_steps"] + 1))
         self._optimizer.zero_grad(set_to_none=True)
         with _arithmetic(self._settings.precision):
             loss = self._loss(self.module, batch)
@@ -206,12 +211,9 @@ class Loop:
     def _average(self, index: int) -> None:
         # The average of few steps must not be dominated by the first, random weights.
         decay = min(self._settings.ema_decay, (1 + index) / (10 + index))
-        own = self.module.state_dict()
-        for name, average in self._averaged.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(own[name].detach(), 1.0 - decay)
-            else:
-                average.copy_(own[name])
+        own, averages = self._own_values, self._averaged_values
+        torch._foreach_lerp_(averages[True], own[True], 1.0 - decay)
+        torch._foreach_copy_(averages[False], own[False])
 
     def _note(self, epoch: Epoch) -> None:
         history = self.history
@@ -305,8 +307,15 @@ def _optimizer(groups: Sequence[RateGroup], settings: LoopSettings) -> torch.opt
             (0.0, [parameter for parameter in learning if parameter.ndim <= 1]),
         ):
             if members:
-                made.append({"params": members, "weight_decay": decay, "share": group.share})
-    return torch.optim.AdamW(made, lr=settings.learning_rate)
+                own = {"weight_decay": decay, "share": group.share, "warmup_steps": group.warmup_steps}
+                made.append({"params": members, **own})
+    return torch.optim.AdamW(made, lr=settings.learning_rate, fused=True)
+
+
+def _values(module: nn.Module) -> dict[bool, list[Tensor]]:
+    """Return the tensors of a module, which it changes in place only: by whether they are of floating point."""
+    values = list(module.state_dict().values())
+    return {is_float: [one for one in values if one.is_floating_point() is is_float] for is_float in (True, False)}
 
 
 def _arithmetic(precision: Precision) -> AbstractContextManager[object]:

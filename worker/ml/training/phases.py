@@ -7,6 +7,7 @@ import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from app.catalog import BackboneCard
 from app.contracts.bundle import Precision, Preprocessing
+from app.inference.sessions.openvino import n_cpus
 from worker.ml.backbones.export import ExportedBackbone
 from worker.ml.backbones.sources import load
 from worker.ml.backbones.tail import Tail, last_of_stride
@@ -36,7 +38,10 @@ Batch = tuple[list[Tensor], Any]
 
 @dataclass(frozen=True)
 class Phase:
-    """One of the two: `rate` is the highest learning rate, the shares are those of the backbone's blocks."""
+    """What learns, how fast: `rate` is the head's highest learning rate, the shares are those of the backbone's blocks.
+
+    Over `backbone_warmup_steps` the backbone's rates climb from 0, for a head that knows nothing yet leads it astray.
+    """
 
     name: str
     shown_as: str
@@ -45,6 +50,7 @@ class Phase:
     share_of_budget: float
     backbone_share: float = 0.0
     block_decay: float = 1.0
+    backbone_warmup_steps: int = 0
 
 
 class Learner(Protocol):
@@ -211,10 +217,14 @@ class PhasedFit:
             yield maps, self._learner.target(marks)
 
     def _changed(self, chosen: np.ndarray, marks: list[Any], generator: np.random.Generator) -> Iterator[np.ndarray]:
-        for index in chosen.tolist():
-            pixels, mark = self._learner.changed(index, generator)
-            marks.append(mark)
-            yield pixels
+        seeds = generator.integers(2**63, size=len(chosen))  # chance must not depend on which thread is quicker
+        with ThreadPoolExecutor(n_cpus()) as pool:
+            for pixels, mark in pool.map(self._changed_one, chosen.tolist(), seeds.tolist()):
+                marks.append(mark)
+                yield pixels
+
+    def _changed_one(self, index: int, seed: int) -> tuple[np.ndarray, Any]:
+        return self._learner.changed(index, np.random.default_rng(seed))
 
     # Budget
 
@@ -238,7 +248,7 @@ class PhasedFit:
         """Time a few steps, and dev, on a copy that is thrown away."""
         probe, (train, dev) = copy.deepcopy(network), self._parts(network)
         optimizer = torch.optim.AdamW(
-            [parameter for group in _groups(phase, probe) for parameter in group.parameters], lr=1e-6
+            [parameter for group in _groups(phase, probe) for parameter in group.parameters], lr=1e-6, fused=True
         )
         batches, seconds = self._batches(train, np.random.default_rng(self._ground.seed)), []
         _prepare(probe)
@@ -263,7 +273,8 @@ class PhasedFit:
 def _groups(phase: Phase, network: Network) -> list[RateGroup]:
     groups = [RateGroup(list(network.head.parameters()))]
     for depth, block in enumerate(reversed(list(network.tail.blocks))):
-        groups.append(RateGroup(list(block.parameters()), phase.backbone_share * phase.block_decay**depth))
+        share = phase.backbone_share * phase.block_decay**depth
+        groups.append(RateGroup(list(block.parameters()), share, phase.backbone_warmup_steps))
     return groups
 
 
