@@ -59,14 +59,15 @@ def check(spec: TrainSpec, task: TaskType) -> None:
 
 
 def head_of(spec: TrainSpec, task: TaskType) -> HeadCard:
-    """Return the head that a training fits: the chosen one, or the first that answers the task.
+    """Return the head that a training fits: the chosen one, or the first that answers the task by the method.
 
     Raises:
         IncompatibleChoice: None answers this task.
     """
     if spec.head != AUTO:
         return HEADS[spec.head]
-    found = next((head for head in HEADS.values() if head.task is task), None)
+    of_task = [head for head in HEADS.values() if head.task is task]
+    found = next((head for head in of_task if spec.method in head.methods), next(iter(of_task), None))
     if found is None:
         raise _incompatible("head", f"No head answers {task.value} yet.")
     return found

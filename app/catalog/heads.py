@@ -51,5 +51,13 @@ HEADS: dict[str, HeadCard] = {
             task=TaskType.SEGMENTATION,
             methods=frozenset({"feature_extraction", "fine_tuning"}),
         ),
+        HeadCard(
+            id="prototypes",
+            name="Prototypes of places",
+            description="Remembers how the places look that strokes cover; each place of an image belongs to the "
+            "nearest of them.",
+            task=TaskType.SEGMENTATION,
+            methods=frozenset({"visual_prompting"}),
+        ),
     )
 }

@@ -7,13 +7,17 @@ from app.contracts.tasks import TaskType
 
 @dataclass(frozen=True)
 class MethodCard:
-    """One way of adapting a backbone. `shown_as` is the word of the train form."""
+    """One way of adapting a backbone. `shown_as` is the word of the train form.
+
+    `is_painted`: it learns from strokes, and not from labels.
+    """
 
     id: str
     name: str
     shown_as: str
     description: str
     tasks: frozenset[TaskType]
+    is_painted: bool = False
 
 
 METHODS: dict[str, MethodCard] = {
@@ -34,6 +38,15 @@ METHODS: dict[str, MethodCard] = {
             description="After the head, the backbone's last stages learn too, slower the closer they are to the "
             "image. Minutes on a CPU.",
             tasks=frozenset({TaskType.DETECTION, TaskType.SEGMENTATION}),
+        ),
+        MethodCard(
+            id="visual_prompting",
+            name="Visual prompting",
+            shown_as="Strokes",
+            description="Learns from the strokes painted under Label, Prompt, and from no label; the backbone stays as "
+            "it is. Seconds on a CPU. Images with labels judge it.",
+            tasks=frozenset({TaskType.SEGMENTATION}),
+            is_painted=True,
         ),
     )
 }

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.contracts.reference import ReferenceImage, ReferenceRule
 from app.contracts.shapes import SHAPE_KINDS, Box, Mask, Polygon, Shape
+from app.contracts.strokes import Stroke
 from app.contracts.tasks import Split, TaskType
 
 
@@ -65,6 +66,9 @@ class DatasetItem(BaseModel):
     reference: ReferenceImage | None = Field(
         default=None, description="What it is compared with, where there is a rule"
     )
+    strokes: tuple[Stroke, ...] = Field(
+        default=(), description="What was painted on it, where strokes are learned from"
+    )
 
     @property
     def category_id(self) -> int | None:
@@ -93,7 +97,7 @@ class Dataset(BaseModel):
     )
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of what the model learns from: classes, images, labels, splits and references."""
+        """Return the SHA-256 of what the model learns from: classes, images, labels, splits, references and strokes."""
         digest = hashlib.sha256(self.task.encode())
         if self.reference_rule is not None:
             digest.update(self.reference_rule.model_dump_json().encode())
@@ -101,4 +105,7 @@ class Dataset(BaseModel):
             digest.update(category.model_dump_json().encode())
         for item in sorted(self.items, key=lambda item: item.image_id):
             digest.update(item.model_dump_json(include=_LEARNED, exclude_none=True).encode())
+        for item in sorted((*self.items, *self.unlabelled), key=lambda item: item.image_id):
+            if item.strokes:
+                digest.update(item.model_dump_json(include={"sha256", "strokes"}).encode())
         return digest.hexdigest()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from app.contracts.strokes import Stroke
 from app.contracts.tasks import TaskType
 from app.core.errors import Invalid
 from app.core.words import named
@@ -74,6 +75,17 @@ def check_enough(
             "Label more of them, or delete the class.",
             counts={category.name: counts[category.id] for category in few},
         )
+
+
+def check_painted(categories: Sequence[Named], painted: Iterable[Iterable[Stroke]]) -> None:
+    """Refuse strokes that show no class of the project; `painted` is the strokes of each image.
+
+    Raises:
+        DatasetNotReady: There is none.
+    """
+    known = {category.id for category in categories}
+    if not any(stroke.category_id in known for strokes in painted for stroke in strokes):
+        raise DatasetNotReady("No stroke shows a class yet. Paint one under Label, Prompt.")
 
 
 def check_trainable(task: TaskType, categories: Sequence[Named], trained: Iterable[frozenset[int]]) -> None:

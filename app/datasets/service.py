@@ -8,9 +8,11 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
+from app.annotations.prompting.strokes import load_strokes
 from app.annotations.shapes import annotations_of, classes_of
 from app.contracts.dataset import AnnotationValue, CategoryRef, Dataset, DatasetItem
 from app.contracts.reference import ReferenceImage
+from app.contracts.strokes import Stroke
 from app.contracts.tasks import Split, TaskType
 from app.core.errors import NotFound
 from app.datasets import readiness, splits
@@ -98,6 +100,7 @@ def freeze(
     min_per_category: int = readiness.MIN_EACH,
     created_by_id: int | None = None,
     with_references: bool = True,
+    with_strokes: bool = False,
 ) -> DatasetVersion:
     """Return the project's labelled images as an immutable dataset version; the caller has checked the permission.
 
@@ -105,11 +108,12 @@ def freeze(
     since an earlier version, that version is returned.
 
     Where the project has a rule for references, each image is frozen with its own, unless `with_references` is off.
+    With `with_strokes`, what was painted is what is learned from: labels are frozen too, but none are needed.
 
     Raises:
         DatasetNotReady: A labelled image has no reference, classes are missing, a class has fewer than
             `min_per_category` labelled images (an anomaly project fewer than `readiness.MIN_NORMAL` good ones, and
-            needs no others), or none of them is in train.
+            needs no others), or none of them is in train; or no stroke shows a class.
     """
     # On PostgreSQL two freezings at once would want the same number.
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
@@ -117,7 +121,11 @@ def freeze(
     categories = project_service.list_categories(session, project.id)
     rows = _labelled_rows(session, project)
     holdings = readiness.count_holdings(categories, map(classes_of, rows))
-    readiness.check_enough(task, categories, holdings, min_per_category)
+    strokes = dict(load_strokes(session, project.id)) if with_strokes else {}
+    if with_strokes:
+        readiness.check_painted(categories, strokes.values())
+    else:
+        readiness.check_enough(task, categories, holdings, min_per_category)
     chosen = _assigned(
         rows,
         percentages=splits.DEFAULT_PERCENTAGES,
@@ -126,7 +134,8 @@ def freeze(
         held_out=_held_out(session, project),
     )
     trained = [classes_of(row) for row in rows if chosen.get(row.id, row.split) == Split.TRAIN]
-    readiness.check_trainable(task, categories, trained)
+    if not with_strokes:
+        readiness.check_trainable(task, categories, trained)
     _store_splits(session, chosen, before={})
     labels = _annotations(session, rows)
     others = _unlabelled_rows(session, project)
@@ -137,8 +146,11 @@ def freeze(
             CategoryRef(id=category.id, name=category.name, color=category.color, is_good=category.is_good)
             for category in categories
         ),
-        items=tuple(_item(row, chosen.get(row.id, row.split), labels[row.id], references) for row in rows),
-        unlabelled=tuple(_item(row, None, (), references) for row in others),
+        items=tuple(
+            _item(row, chosen.get(row.id, row.split), labels[row.id], references, strokes.get(row.id, ()))
+            for row in rows
+        ),
+        unlabelled=tuple(_item(row, None, (), references, strokes.get(row.id, ())) for row in others),
         reference_rule=None if references is None else reference_rules.of(project),
     )
     content_hash = dataset.content_hash()
@@ -286,6 +298,7 @@ def _item(
     split: Split | str | None,
     annotations: tuple[AnnotationValue, ...],
     references: Mapping[int, ReferenceImage] | None,
+    strokes: tuple[Stroke, ...] = (),
 ) -> DatasetItem:
     return DatasetItem(
         image_id=row.id,
@@ -296,6 +309,7 @@ def _item(
         split=None if split is None else Split(split),
         annotations=annotations,
         reference=references.get(row.id) if references else None,
+        strokes=strokes,
     )
 
 

@@ -42,7 +42,11 @@ def start_training(session: Session, *, actor: Actor, project_id: int, spec: Tra
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.TRAIN)
     catalog.check(spec, TaskType(project.task))
     version = dataset_service.freeze(
-        session, project=project, created_by_id=actor.user_id, with_references=spec.use_references
+        session,
+        project=project,
+        created_by_id=actor.user_id,
+        with_references=spec.use_references and not catalog.METHODS[spec.method].is_painted,
+        with_strokes=catalog.METHODS[spec.method].is_painted,
     )
     chosen = spec.model_dump(mode="json")
     same = _find_same(session, project_id, version, chosen)

@@ -14,17 +14,29 @@ from app.accounts.permissions import Actor, Role
 from app.annotations import shapes as shape_service
 from app.annotations.prompting import runs
 from app.catalog import BACKBONES
-from app.contracts.jobs import JobKind, JobState
+from app.contracts.jobs import JobKind, JobState, TrainSpec
 from app.contracts.strokes import MAX_STROKE_POINTS, MAX_STROKES
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.db.session import new_session, transaction
-from app.db.tables import Annotation, AuditEvent, Image, ImageStrokes, Job, Project, PromptedMasks
+from app.db.tables import (
+    Annotation,
+    AuditEvent,
+    Image,
+    ImageStrokes,
+    Job,
+    ModelVersion,
+    Prediction,
+    Project,
+    PromptedMasks,
+)
 from app.images import uploading
 from app.images.labels import Extras
+from app.jobs import service as job_service
 from tests import factories
 from worker.runtime import prompting
 from worker.runtime.claims import claim
+from worker.tasks import train
 
 AS_KIZU = {"X-Requested-With": "kizu"}
 AS_HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -292,3 +304,30 @@ def test_strokes_of_a_class_that_is_gone_teach_nothing(
     assert page.status_code == 200
     assert "marks__mask" not in page.text
     assert browser.get(f"/projects/{tiles.id}/label/{ids[1]}/drafts").json()["shapes"] == []
+
+
+def test_strokes_become_a_model_that_is_deployed_like_any_other(
+    browser: TestClient, owner: Actor, tiles: Project, ids: list[int], dent: int
+) -> None:
+    assert browser.post(f"/projects/{tiles.id}/prompt/model", headers=AS_HTMX).status_code == 422
+    painted(browser, tiles, ids, dent)
+    asked = browser.post(f"/projects/{tiles.id}/prompt/model", headers=AS_HTMX)
+    assert asked.headers["HX-Redirect"].startswith(f"/projects/{tiles.id}/train#job-")
+    spec = TrainSpec(method="visual_prompting", backbone="toy")
+    with transaction() as session:
+        job = job_service.start_training(session, actor=owner, project_id=tiles.id, spec=spec)
+    train.train(str(job.id))
+    with new_session() as session:
+        assert session.get_one(Job, job.id).state == JobState.SUCCEEDED, session.get_one(Job, job.id).message
+        model = session.scalars(select(ModelVersion)).one()
+        found = {one.image_id: one for one in session.scalars(select(Prediction))}
+    assert model.manifest["lineage"]["method"] == "visual_prompting"
+    assert model.manifest["parity"]["n_images"] == 1
+    assert model.manifest["parity"]["max_score_difference"] < 1e-3
+    assert set(found) == set(ids)
+    mask = found[ids[2]].shapes[0]["mask"]
+    assert abs(mask["xmin"] - (SPOT[0] + 12)) <= 8
+    assert not found[ids[-1]].shapes
+    for page in (f"models/{model.id}", "models", f"train/{job.id}", f"models/{model.id}/images/{ids[1]}", "deploy/new"):
+        answer = browser.get(f"/projects/{tiles.id}/{page}", follow_redirects=True)
+        assert answer.status_code == 200, (page, answer.text[:300])

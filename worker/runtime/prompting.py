@@ -8,7 +8,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.annotations.prompting import masks as mask_service
-from app.annotations.prompting.runs import MOST_IMAGES, load_strokes
+from app.annotations.prompting.runs import MOST_IMAGES
+from app.annotations.prompting.strokes import load_strokes
 from app.catalog import BackboneCard
 from app.contracts.dataset import CategoryRef, DatasetItem
 from app.contracts.jobs import JobKind, JobState, Progress

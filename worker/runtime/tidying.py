@@ -13,6 +13,8 @@ from app.images import service as image_service
 from app.images import thumbnails
 from app.jobs.transitions import ACTIVE
 from app.queue import current as job_queue
+from app.settings import get_settings
+from worker.ml.prompting.kept import forget_old
 from worker.runtime import workdirs
 
 log = logging.getLogger(__name__)
@@ -21,9 +23,10 @@ _THUMBNAIL_OVERDUE = timedelta(minutes=10)
 
 
 def tidy() -> None:
-    """Remove expired sign-ins, images deleted long ago, and the unfinished work of ended jobs; ask for thumbnails."""
+    """Remove expired sign-ins, images deleted long ago, unfinished work and old maps; ask for thumbnails."""
     remove_expired_sign_ins()
     remove_left_work()
+    forget_old(get_settings().cache_dir)
     ask_for_missing_thumbnails()
     while purged := _purge_images():
         log.info("removed %d images that were deleted long ago", purged)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.accounts.permissions import Action, Actor
 from app.annotations import service as annotation_service
 from app.annotations.prompting import masks as mask_service
+from app.annotations.prompting import models as model_service
 from app.annotations.prompting import runs, views
 from app.annotations.prompting import strokes as stroke_service
 from app.annotations.prompting.strokes import get_project
@@ -27,6 +28,7 @@ router = APIRouter(prefix="/projects/{project_id}/prompt", include_in_schema=Fal
 Viewer = Annotated[Actor, Depends(page_actor(Action.VIEW))]
 Labeler = Annotated[Actor, Depends(page_actor(Action.LABEL))]
 Editor = Annotated[Actor, Depends(page_actor(Action.EDIT))]
+Trainer = Annotated[Actor, Depends(page_actor(Action.TRAIN))]
 OptionalId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
@@ -122,6 +124,16 @@ def undo(
     get_project(session, actor=actor, project_id=project_id, action=Action.LABEL)
     annotation_service.undo_bulk(session, actor=actor, project_id=project_id, event_id=change)
     return _after_change(request, session, actor, project_id)
+
+
+@router.post("/model", name="prompting.model")
+def make_model(request: Request, actor: Trainer, session: SessionDep, project_id: int) -> Response:
+    """Queue a training on the strokes, and go to where it runs."""
+    job = model_service.start_training(session, actor=actor, project_id=project_id)
+    url = f"{Links.of(request, project_id).project}/train#job-{job.id}"
+    if wants_partial(request):
+        return Response(status_code=204, headers={"HX-Redirect": url})
+    return RedirectResponse(url, status_code=303)
 
 
 @router.post("/classes", name="prompting.add_class")

@@ -11,9 +11,8 @@ from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
-from app.annotations.prompting.strokes import get_project
+from app.annotations.prompting.strokes import get_project, load_strokes
 from app.contracts.jobs import JobKind, JobState
-from app.contracts.strokes import Stroke
 from app.core.errors import Invalid
 from app.db.tables import Image, ImageStrokes, Job, PromptedMasks
 from app.jobs import sending
@@ -114,17 +113,6 @@ def load_state(session: Session, project_id: int) -> RunState:
         n_open=n_open,
         n_empty=n_empty,
     )
-
-
-def load_strokes(session: Session, project_id: int) -> list[tuple[int, tuple[Stroke, ...]]]:
-    """Return the strokes of a project, by image, in the order of the images."""
-    rows = session.execute(
-        select(ImageStrokes.image_id, ImageStrokes.strokes)
-        .join(Image, Image.id == ImageStrokes.image_id)
-        .where(ImageStrokes.project_id == project_id, ImageStrokes.n_strokes > 0)
-        .order_by(ImageStrokes.image_id)
-    )
-    return [(image_id, tuple(Stroke.model_validate(one) for one in strokes)) for image_id, strokes in rows]
 
 
 def has_masks_of(session: Session, image_id: int) -> bool:

@@ -114,6 +114,17 @@ def set_strokes(
     return _load(session, project_id=project_id, image_id=image_id)
 
 
+def load_strokes(session: Session, project_id: int) -> list[tuple[int, tuple[Stroke, ...]]]:
+    """Return the strokes of a project, by image, in the order of the images."""
+    rows = session.execute(
+        select(ImageStrokes.image_id, ImageStrokes.strokes)
+        .join(Image, Image.id == ImageStrokes.image_id)
+        .where(ImageStrokes.project_id == project_id, ImageStrokes.n_strokes > 0)
+        .order_by(ImageStrokes.image_id)
+    )
+    return [(image_id, tuple(Stroke.model_validate(one) for one in strokes)) for image_id, strokes in rows]
+
+
 # --- details ---------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ network's input wide; a map finer than that is averaged to it.
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,11 +23,11 @@ from app.inference.preprocess import to_pixels
 from app.inference.sessions.openvino import CompiledPart, image_part, n_cpus, supported_precision
 from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import OpenImage
+from worker.ml.prompting.kept import folder_of
 
 PLACE_PX = 4
 _STEP_PX = 32
 _MIN_PX, _MAX_PX = 256, 512
-_KEPT_S = 7 * 86_400.0
 
 Levels = list[np.ndarray]
 """Maps (C, h, w) float32 of one image, finest first."""
@@ -90,7 +89,7 @@ class PixelMaps:
         self._part: CompiledPart | None = None
         strides = [card.maps[index].stride for index in levels_of(card)]
         side = preprocessing.width_px
-        self._pools = [max(1, PLACE_PX // stride) for stride in strides]
+        self.pools = [max(1, PLACE_PX // stride) for stride in strides]
         self._shapes = [
             _Shape(card.maps[index].channels, side // max(PLACE_PX, stride))
             for index, stride in zip(levels_of(card), strides, strict=True)
@@ -153,27 +152,12 @@ class PixelMaps:
         except Exception as error:  # noqa: BLE001 - one bad image, however bad, must not end the run
             return str(error) or type(error).__name__
         found = self._part.all(pixels[None])
-        flat = [_averaged(one[0], pool).ravel() for one, pool in zip(found, self._pools, strict=True)]
+        flat = [_averaged(one[0], pool).ravel() for one, pool in zip(found, self.pools, strict=True)]
         _keep(self._path(item), np.concatenate(flat).astype(np.float16))
         return None
 
     def _path(self, item: DatasetItem) -> Path:
         return self.folder / item.sha256[:2] / f"{item.sha256}.npy"
-
-
-def folder_of(cache_dir: Path) -> Path:
-    return cache_dir / "prompting"
-
-
-def forget_old(cache_dir: Path) -> int:
-    """Remove maps that nobody has looked at for a week; return how many."""
-    oldest, n_removed = time.time() - _KEPT_S, 0
-    for path in folder_of(cache_dir).glob("*/*/*.npy"):
-        stat = path.stat()
-        if max(stat.st_atime, stat.st_mtime) < oldest:
-            path.unlink(missing_ok=True)
-            n_removed += 1
-    return n_removed
 
 
 def _averaged(values: np.ndarray, pool: int) -> np.ndarray:

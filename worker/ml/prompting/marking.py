@@ -96,7 +96,6 @@ class Marking:
             self._others(readable, generator),
             n_categories=len(self.index_of),
             channels=self.maps.channels,
-            on_step=lambda: self._say(Progress("Learning from the strokes", 0.5)),
         )
 
     def mark(

@@ -11,6 +11,7 @@ from app.inference.windows import frame_of
 from worker.ml.prompting.maps import PLACE_PX
 
 NOTHING = 255  # of a place that no stroke covers
+_LEAST_REACH = 0.71  # places: from wherever a point lies, the middle of one is within half a diagonal
 
 
 def painted_places(
@@ -60,7 +61,7 @@ def seen_places(width_px: int, height_px: int, preprocessing: Preprocessing) -> 
 
 def _covered(points: np.ndarray, radius: float, side: int) -> np.ndarray:
     """Return the places (side, side) bool whose middle is near a line through points (N, 2), x and y in places."""
-    reach = max(radius, 0.5)
+    reach = max(radius, _LEAST_REACH)
     covered = np.zeros((side, side), dtype=bool)
     ends = itertools.pairwise(points) if len(points) > 1 else [(points[0], points[0])]
     for start, end in ends:

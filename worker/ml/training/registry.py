@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from app.catalog import METHODS
+from app.contracts.jobs import TrainSpec
 from app.contracts.tasks import TaskType
 from worker.ml.training.anomaly import train_anomaly
 from worker.ml.training.classification import train_classification
@@ -19,10 +21,14 @@ def _train_detection(*given: Any, **named: Any) -> TrainedModel:
     return train_detection(*given, **named)
 
 
-def _train_segmentation(*given: Any, **named: Any) -> TrainedModel:
+def _train_segmentation(spec: TrainSpec, *given: Any, **named: Any) -> TrainedModel:
+    if METHODS[spec.method].is_painted:
+        from worker.ml.training.prompting import train_prompted
+
+        return train_prompted(spec, *given, **named)
     from worker.ml.training.segmentation import train_segmentation
 
-    return train_segmentation(*given, **named)
+    return train_segmentation(spec, *given, **named)
 
 
 TRAININGS: dict[TaskType, Train] = {

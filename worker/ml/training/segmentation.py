@@ -58,11 +58,11 @@ def train_segmentation(
         NotTrainable: Fewer than two readable training images have something drawn on them.
         ParityFailed: The finished file does not mark what the trained network marks.
     """
-    training = _Training(spec, dataset, open_image, cache_dir, work_dir, on_event, precision)
+    training = SegmentationTraining(spec, dataset, open_image, cache_dir, work_dir, on_event, precision)
     return training.run(origin)
 
 
-class _Training(ShapeTraining[Segmenter, SegmentationMetrics]):
+class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
     head = "decoder"
     drawn_as = "a mask"
     small_px = 12.0  # the finest map has a place every 4 px: three of them

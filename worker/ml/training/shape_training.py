@@ -102,6 +102,17 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
 
     def run(self, origin: Origin) -> TrainedModel:
         self.work_dir.mkdir(parents=True, exist_ok=True)
+        whole, preprocessing, tiling = self.learned()
+        bundle = self.tuned(self._compose(whole, self._manifest(preprocessing, tiling, origin)))
+        model = self.open(bundle)
+        found, unreadable = self._find(model)
+        bundle, metrics = self._judge(bundle, found)
+        bundle = self._prove(bundle, model, whole, unreadable)
+        self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
+        return TrainedModel(bundle.directory, bundle.manifest, metrics, {}, tuple(self._rows(found)), unreadable)
+
+    def learned(self) -> tuple[Whole, Preprocessing, Tiling | None]:
+        """Return what was learned, and how it reads pictures."""
         train_items = self.items_of(Split.TRAIN)
         self._check_marked(train_items)
         preprocessing, tiling = plan_input(train_items, self.spec, self.card, small_px=self.small_px)
@@ -112,14 +123,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         self.reporter.begin("Fitting", until=0.85, message=f"Preparing {self.card.name}")
         torch.manual_seed(self.spec.seed)  # of the head's first weights
         budget_s = self.spec.time_budget_s * _FIT_SHARE if self.spec.time_budget_s else None
-        whole = self.fit(train, dev, preprocessing, budget_s=budget_s)
-        bundle = self.tuned(self._compose(whole, self._manifest(preprocessing, tiling, origin)))
-        model = self.open(bundle)
-        found, unreadable = self._find(model)
-        bundle, metrics = self._judge(bundle, found)
-        bundle = self._prove(bundle, model, whole, unreadable)
-        self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
-        return TrainedModel(bundle.directory, bundle.manifest, metrics, {}, tuple(self._rows(found)), unreadable)
+        return self.fit(train, dev, preprocessing, budget_s=budget_s), preprocessing, tiling
 
     # What a task adds
 
@@ -309,14 +313,17 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
     def _prove(self, bundle: Bundle, model: Model, whole: Whole, unreadable: dict[int, str]) -> Bundle:
         """Compare the finished file with torch on windows of dev images, and seal the manifest."""
         self.reporter.step(0.8, "Checking the finished model")
-        items = self.items_of(Split.DEV) or list(self.dataset.items)
-        items = [item for item in items if item.image_id not in unreadable]
+        items = [item for item in self.proof_items() if item.image_id not in unreadable]
         order = np.random.default_rng(self.spec.seed).permutation(len(items))[:_N_PARITY]
         pictures = self._windows(bundle.manifest, [items[index] for index in order])
         check = self.check_parity(model, whole, pictures, bundle.manifest)
         if check.max_score_difference > MAX_SCORE_DIFFERENCE or check.n_changed_decisions:
             raise ParityFailed(check, bundle.directory)
         return with_members(bundle, parity=check)
+
+    def proof_items(self) -> list[DatasetItem]:
+        """Return images that the finished file is compared with torch on."""
+        return self.items_of(Split.DEV) or list(self.dataset.items)
 
     def _windows(self, manifest: BundleManifest, items: Sequence[DatasetItem]) -> list[np.ndarray]:
         """Return the network's input for each image: the whole of it, or its middle window."""
