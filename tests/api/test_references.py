@@ -82,7 +82,7 @@ def test_one_reference_for_all_leaves_the_images_and_comes_back(
     assert "the reference image" in page
     assert frozen(project) == dict.fromkeys(("board-1.png", "board-2.png", "board-3.png"), "board-0.png")
     page = browser.get(f"{root}/references").text
-    assert "3 images of 3 have their reference" in page
+    assert "Every image has its reference (3)" in page
     assert "board-0.png" in page
     assert browser.post(f"{root}/references/unmark", data={"image_id": golden}).status_code == 303
     assert "none is chosen yet" in browser.get(f"{root}/train").text
