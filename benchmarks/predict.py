@@ -23,7 +23,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 TARGET_RATIO = 0.7
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--symmetry", default="auto", help="of the model; `identity` is the hardest case")
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--client", nargs=3, metavar=("PORT", "PATH", "KEY"), help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=4, metavar=("PORT", "PATH", "KEY", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
         run_client(*options.client, seconds=options.seconds)
@@ -64,36 +65,21 @@ def main() -> None:
 
 def measure(home: Path, options: argparse.Namespace) -> bool:
     """Prepare, start, measure in turns, print; return whether every target is reached."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("KIZU_")}
-    env |= {"KIZU_HOME": str(home), "KIZU_LOG_LEVEL": "warning"}
-    kizu = [sys.executable, "-m", "app.cli"]
-    subprocess.run([*kizu, "migrate"], env=env, check=True, stdout=subprocess.DEVNULL)
+    env = environment(home)
     print("training EfficientNet-Lite0 on a part of ELPV ...", flush=True)
-    arguments = ["--prepare", "--symmetry", options.symmetry]
-    made = subprocess.run(
-        [sys.executable, "-m", "benchmarks.predict", *arguments], env=env, check=True, stdout=subprocess.PIPE, text=True
-    )
-    prepared = Prepared(**json.loads(made.stdout.splitlines()[-1]))
-    port = free_port()
-    with (home / "up.log").open("wb") as log:
-        up = subprocess.Popen([*kizu, "up", "--port", str(port)], env=env, stdout=log, stderr=log)
-    try:
-        wait_until_up(up, port, home / "up.log")
-        time.sleep(SETTLE_S)
-        idle_mb, parts = resident_mb(up.pid)
+    prepared = Prepared(**in_child(env, "benchmarks.predict", "--prepare", "--symmetry", options.symmetry))
+    with running(home, env) as (port, pid):
+        idle_mb, parts = resident_mb(pid)
         raw = RawSession(Path(prepared.bundle))
         run_clients(options.clients, 1.0, port, prepared)  # the first call compiles the model
         turns = []
-        server_cpu_s = -web_cpu_seconds(up.pid)
+        server_cpu_s = -web_cpu_seconds(pid)
         for _ in range(options.rounds):
             before = raw.images_per_s(options.seconds / 2)
             served = run_clients(options.clients, options.seconds, port, prepared)
             turns.append(((before + raw.images_per_s(options.seconds / 2)) / 2, served))
-        server_cpu_s += web_cpu_seconds(up.pid)
-        busy_mb, _ = resident_mb(up.pid)
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.wait(60)
+        server_cpu_s += web_cpu_seconds(pid)
+        busy_mb, _ = resident_mb(pid)
     passed = report(options, raw.engine, turns, idle_mb, busy_mb, parts)
     n_served = sum(len(times) for _, times in turns)
     print(f"processor time an image: {raw.cpu_ms:.1f} ms raw, {1000 * server_cpu_s / n_served:.1f} ms served")
@@ -133,30 +119,39 @@ def at(values: list[float], q: float) -> float:
 
 def prepare(symmetry: str) -> None:
     """Train a model in the home that the environment names, put an endpoint on it, and print what `Prepared` holds."""
+    from app.settings import get_settings
+    from worker.runtime import preparation
+
+    preparation.export_all()  # else `kizu up` would do it in the background of what is measured
+    trained = train(get_settings().cache_dir, get_settings().home / "work", symmetry)
+    print(json.dumps(asdict(deploy(trained, name="ELPV"))))
+
+
+def deploy(trained, *, name: str) -> Prepared:
+    """Put what was trained into a project of its own, with its classes, and an endpoint on it."""
     from types import SimpleNamespace
 
     from app.accounts import service as account_service
     from app.accounts.permissions import Actor, Role
-    from app.contracts.tasks import TaskType
     from app.db.session import transaction
     from app.db.tables import User
     from app.projects import service as project_service
     from app.registry import service as registry_service
     from app.serving import service as serving_service
-    from app.settings import get_settings
-    from worker.runtime import preparation
 
-    preparation.export_all()  # else `kizu up` would do it in the background of what is measured
     with transaction() as session:
         account_service.ensure_owner(session)
         session.flush()
         user = session.query(User).one()
         actor = Actor(user_id=user.id, name=user.name, email=user.email, role=Role.OWNER)
-        project = project_service.create_project(session, actor=actor, name="ELPV", task=TaskType.CLASSIFICATION)
-        for name, is_good in (("functional", True), ("defective", False)):
-            project_service.create_category(session, actor=actor, project_id=project.id, name=name, is_good=is_good)
-    trained = train(get_settings().cache_dir, get_settings().home / "work", symmetry)
-    with transaction() as session:
+        project = project_service.create_project(session, actor=actor, name=name, task=trained.manifest.task)
+        made = {one.name for one in project_service.list_categories(session, project.id)}
+        for one in trained.manifest.categories:
+            if one.name not in made:
+                project_service.create_category(
+                    session, actor=actor, project_id=project.id, name=one.name, is_good=one.is_good
+                )
+        session.flush()
         model = registry_service.publish(
             session,
             job=SimpleNamespace(id=None, project_id=project.id, dataset_version_id=None, created_by_id=actor.user_id),
@@ -168,12 +163,12 @@ def prepare(symmetry: str) -> None:
             predictions=[],
         )
         deployment = serving_service.create_deployment(
-            session, actor=actor, project_id=project.id, name="Benchmark", model_id=model.id
+            session, actor=actor, project_id=project.id, name=name, model_id=model.id
         )
         _, key = serving_service.create_endpoint_key(
             session, actor=actor, project_id=project.id, deployment_id=deployment.id
         )
-    print(json.dumps({"deployment_id": str(deployment.id), "key": key, "bundle": str(trained.bundle_dir)}))
+    return Prepared(str(deployment.id), key, str(trained.bundle_dir))
 
 
 def train(cache_dir: Path, work_dir: Path, symmetry: str):
@@ -216,7 +211,7 @@ class RawSession:
         part = image_part(bundle_dir / "model.onnx", manifest.scores_name, manifest.preprocessing, precision=precision)
         self.engine = f"openvino {engine_version()} {precision}"
         self._cpu_s, self._n_images = 0.0, 0
-        self._queue = openvino.AsyncInferQueue(part.compiled, part.n_requests)
+        self._queue = openvino.AsyncInferQueue(part.compiled)  # as many requests as the runtime itself advises
         self._pixels = [to_pixels(path, manifest.preprocessing)[None] for path in pictures()]
 
     @property
@@ -236,6 +231,38 @@ class RawSession:
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of everything that belongs to a new home, and make the home."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("KIZU_")}
+    env |= {"KIZU_HOME": str(home), "KIZU_LOG_LEVEL": "warning"}
+    subprocess.run([sys.executable, "-m", "app.cli", "migrate"], env=env, check=True, stdout=subprocess.DEVNULL)
+    return env
+
+
+def in_child(env: dict[str, str], module: str, *arguments: str) -> dict:
+    """Run a module in a process that sees the home, and return the JSON of its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], env=env, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def running(home: Path, env: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """Start a whole `kizu up` and wait until it is idle; give its port and process id, and stop it afterwards."""
+    port = free_port()
+    with (home / "up.log").open("wb") as log:
+        command = [sys.executable, "-m", "app.cli", "up", "--port", str(port)]
+        up = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    try:
+        wait_until_up(up, port, home / "up.log")
+        time.sleep(SETTLE_S)
+        yield port, up.pid
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(60)
 
 
 def free_port() -> int:
@@ -295,11 +322,16 @@ def web_cpu_seconds(pid: int) -> float:
 # --- the clients -----------------------------------------------------------------------------------------------------
 
 
-def run_clients(n_clients: int, seconds: float, port: int, prepared: Prepared) -> list[float]:
-    """Let clients call for a while, all beginning together; return the seconds that each call took."""
+def run_clients(
+    n_clients: int, seconds: float, port: int, prepared: Prepared, folder: Path | None = None
+) -> list[float]:
+    """Let clients call for a while, all beginning together; return the seconds that each call took.
+
+    They send the pictures of a folder, ELPV's where there is none.
+    """
     path = f"/inference/v1/predict?endpoint_id={prepared.deployment_id}"
     argv = [sys.executable, "-m", "benchmarks.predict", "--seconds", str(seconds)]
-    argv += ["--client", str(port), path, prepared.key]
+    argv += ["--client", str(port), path, prepared.key, str(folder or "")]
     clients = [
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(n_clients)
     ]
@@ -319,9 +351,10 @@ def run_clients(n_clients: int, seconds: float, port: int, prepared: Prepared) -
     return times
 
 
-def run_client(port: str, path: str, key: str, *, seconds: float) -> None:
+def run_client(port: str, path: str, key: str, folder: str, *, seconds: float) -> None:
     """Call one after another over one kept connection. A bare socket: the client's own work should not be measured."""
-    contents = [file.read_bytes() for file in pictures()]
+    files = sorted(Path(folder).iterdir())[:N_PICTURES] if folder else pictures()
+    contents = [file.read_bytes() for file in files]
     offset = os.getpid() % len(contents)
     with socket.create_connection(("127.0.0.1", int(port))) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -330,7 +363,7 @@ def run_client(port: str, path: str, key: str, *, seconds: float) -> None:
         times: list[float] = []
         ends = time.perf_counter() + seconds
         while (begun := time.perf_counter()) < ends:
-            # Bytes behind the end of a PNG change only its hash: to the history, every call brings a new picture.
+            # Bytes behind the end of a picture change only its hash: to the history, every call brings a new picture.
             content = contents[(offset + len(times)) % len(contents)] + f"{os.getpid()} {begun}".encode()
             connection.sendall(request_bytes(path, key, content))
             read_answer(connection)
