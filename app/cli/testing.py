@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from app.settings import ROOT
 
@@ -19,19 +21,29 @@ DATABASE_TESTS = ["tests/api", "tests/integration"]
 def run(arguments: list[str]) -> int:
     """Run all checks, or only pytest where `arguments` are given; return the exit code.
 
-    The whole test run on SQLite comes last, so that the output ends with its summary.
+    The tests whose outcome depends on the database run on PostgreSQL beside all tests on SQLite, which often
+    wait for browsers and for processes of their own. The output ends with the summary of all.
     """
     ensure_chromium()
     ensure_client_venv()
-    pytest = [sys.executable, "-m", "pytest", *in_parallel()]
+    pytest = [sys.executable, "-m", "pytest", "-q"]
     if arguments:
         return _call([sys.executable, "-m", "pytest", *arguments])
     failed = [name for name, command in checks().items() if _announce_and_call(name, command)]
-    if _announce_and_call("pytest on PostgreSQL", [*pytest, "-q", "--database=postgres", *DATABASE_TESTS]):
-        failed.append("pytest on PostgreSQL")
+    with tempfile.TemporaryFile("w+") as heard:
+        beside = _start([*pytest, "--database=postgres", *DATABASE_TESTS], stdout=heard, stderr=heard)
+        try:
+            print("\n=== pytest", flush=True)
+            code, summary = _call_and_tell([*pytest, *in_parallel()])
+            if beside.wait():
+                failed.append("pytest on PostgreSQL")
+        finally:
+            beside.kill()
+        heard.seek(0)
+        print(f"\n=== pytest on PostgreSQL\n{heard.read()}")
     if failed:
-        print(f"\nFailed so far: {', '.join(failed)}.", flush=True)
-    code = _announce_and_call("pytest", [*pytest, "-q"])
+        print(f"Failed beside the tests on SQLite: {', '.join(failed)}.")
+    print(f"\n=== pytest: {summary}", flush=True)
     return code or int(bool(failed))
 
 
@@ -114,12 +126,27 @@ def _announce_and_call(name: str, command: list[str]) -> int:
 
 
 def _call(command: list[str]) -> int:
-    """Run `command` in the project's root without the settings of an installation; return its exit code."""
+    """Run `command` as `_start` does; return its exit code."""
+    return _start(command).wait()
+
+
+def _call_and_tell(command: list[str]) -> tuple[int, str]:
+    """Run `command`, passing on what it prints; return its exit code and the last line."""
+    process, last = _start(command, stdout=subprocess.PIPE), ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        last = line.strip() or last
+    return process.wait(), last
+
+
+def _start(command: list[str], **streams: Any) -> subprocess.Popen[str]:
+    """Start `command` in the project's root without the settings of an installation."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("KIZU_") or name in _KEPT}
     # The tests start some two hundred processes; without compiled files each would compile all our modules anew.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+    return subprocess.Popen(command, cwd=ROOT, env=env, text=True, **streams)
 
 
 _KEPT = frozenset({"KIZU_SHARED_DATA", "KIZU_TEST_WORKERS"})

@@ -18,13 +18,8 @@ import pytest
 from app.settings import ROOT
 from app.supervisor.private_redis import find_program
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _embedded_only(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--database") != "sqlite":
-        pytest.skip("these commands work on a home of their own, on SQLite")
+# They work on a home of their own.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.slow, pytest.mark.one_database]
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:

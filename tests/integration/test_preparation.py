@@ -13,6 +13,7 @@ from worker.runtime import preparation
 
 
 @pytest.mark.slow
+@pytest.mark.one_database
 def test_preparing_exports_what_is_missing_and_then_finds_nothing_to_do(tmp_path: Path, monkeypatch) -> None:
     env = os.environ | {"KIZU_HOME": str(tmp_path), "KIZU_PREPARE_BACKBONES": "true"}
     for name in ("KIZU_HOME", "KIZU_PREPARE_BACKBONES"):

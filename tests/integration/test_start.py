@@ -20,7 +20,8 @@ from app.supervisor.private_redis import LONGEST_SOCKET_PATH
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+# `kizu up` is the embedded profile: it has a home of its own.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.slow, pytest.mark.one_database]
 
 
 def free_port() -> int:
@@ -121,12 +122,6 @@ def wait_until(condition, within_s: float = START_WITHIN_S) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.1)
-
-
-@pytest.fixture(autouse=True)
-def _embedded_only(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--database") != "sqlite":
-        pytest.skip("kizu up is the embedded profile; it runs once, on SQLite")
 
 
 @pytest.fixture
