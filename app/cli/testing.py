@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,19 @@ DATABASE_TESTS = ["tests/api", "tests/integration"]
 def run(arguments: list[str]) -> int:
     """Run all checks, or only pytest where `arguments` are given; return the exit code.
 
-    The tests whose outcome depends on the database run on PostgreSQL beside all tests on SQLite, which often
-    wait for browsers and for processes of their own. The output ends with the summary of all.
+    The tests whose outcome depends on the database run on PostgreSQL beside the checks, which use one core, and beside
+    all tests on SQLite, which often wait for browsers and for processes of their own. The output ends with the summary.
     """
     ensure_chromium()
     ensure_client_venv()
     pytest = [sys.executable, "-m", "pytest", "-q"]
     if arguments:
         return _call([sys.executable, "-m", "pytest", *arguments])
-    failed = [name for name, command in checks().items() if _announce_and_call(name, command)]
+    started = time.monotonic()
     with tempfile.TemporaryFile("w+") as heard:
         beside = _start([*pytest, "--database=postgres", *DATABASE_TESTS], stdout=heard, stderr=heard)
         try:
+            failed = [name for name, command in checks().items() if _announce_and_call(name, command)]
             print("\n=== pytest", flush=True)
             code, summary = _call_and_tell([*pytest, *in_parallel()])
             if beside.wait():
@@ -43,7 +45,8 @@ def run(arguments: list[str]) -> int:
         print(f"\n=== pytest on PostgreSQL\n{heard.read()}")
     if failed:
         print(f"Failed beside the tests on SQLite: {', '.join(failed)}.")
-    print(f"\n=== pytest: {summary}", flush=True)
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"\n=== pytest: {summary}\n=== all checks and tests: {minutes} min {seconds} s", flush=True)
     return code or int(bool(failed))
 
 
