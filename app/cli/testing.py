@@ -63,8 +63,11 @@ def checks() -> dict[str, list[str]]:
 
 
 def in_parallel() -> list[str]:
-    """Return the options that spread the test files over the cores; `tests/conftest.py` says what stays together."""
-    n = int(os.environ.get("KIZU_TEST_WORKERS", str(min(4, os.cpu_count() or 1))))
+    """Return the options that spread the test files over the cores; `tests/conftest.py` says what stays together.
+
+    One process more than cores: each often waits for a browser, a server or a worker that it has started.
+    """
+    n = int(os.environ.get("KIZU_TEST_WORKERS", str(min(4, (os.cpu_count() or 1) + 1))))
     return ["-n", str(n), "--dist", "loadfile", "--no-loadscope-reorder"] if n > 1 else []
 
 

@@ -86,11 +86,11 @@ def test_the_client_reads_our_prediction_and_sends_its_metadata(
     landingai_python: Path, address: str, served: Served, picture: Path
 ):
     metadata = {"imageId": "28587", "inspectionStationId": "camera#1", "locationId": "hall 2"}
-    last = max((call.id for call in _calls()), default=0)
+    last = max((call.id for call in _calls(served)), default=0)
     found = drive(landingai_python, address, served, picture, n=2, metadata=metadata)
     assert found["error"] is None
     # The client sends a JPEG of its own making, so what it sent is in the history, not in our file.
-    calls = _calls_after(last, 2)
+    calls = _calls_after(served, last, 2)
     for call, prediction in zip(calls, found["predictions"], strict=True):
         assert prediction == {
             "type": "ClassificationPrediction",
@@ -151,17 +151,20 @@ def test_the_client_reads_the_masks_of_a_segmenter(
     assert (seen & truth).sum() / (seen | truth).sum() > 0.5
 
 
-def _calls(after: int = 0) -> list[InferenceRecord]:
+def _calls(served: Served, after: int = 0) -> list[InferenceRecord]:
+    """Return the recorded calls of this endpoint alone: those of others may be written while a test runs."""
     with new_session() as session:
-        query = select(InferenceRecord).where(InferenceRecord.id > after).order_by(InferenceRecord.id)
-        return list(session.scalars(query))
+        query = select(InferenceRecord).where(
+            InferenceRecord.deployment_id == served.deployment.id, InferenceRecord.id > after
+        )
+        return list(session.scalars(query.order_by(InferenceRecord.id)))
 
 
-def _calls_after(last: int, n_calls: int) -> list[InferenceRecord]:
+def _calls_after(served: Served, last: int, n_calls: int) -> list[InferenceRecord]:
     """Wait until that many calls were recorded after the call `last`, and return them."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if len(calls := _calls(last)) >= n_calls:
+        if len(calls := _calls(served, last)) >= n_calls:
             return calls
         time.sleep(0.1)
     raise AssertionError("the calls were not recorded")
