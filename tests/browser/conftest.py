@@ -12,9 +12,19 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.settings import ROOT
-from tests.browser.drawing import Drawing, drawing
+from tests.browser.drawing import Drawing, Hand, drawing
 from tests.browser.line import Line, build_line
-from tests.browser.support import CHROMIUM_FLAGS, RunningKizu, new_context, running_kizu, settle, sign_in
+from tests.browser.support import (
+    CHROMIUM_FLAGS,
+    MAX_SHIFT,
+    Complaints,
+    RunningKizu,
+    new_context,
+    running_kizu,
+    settle,
+    shift,
+    sign_in,
+)
 
 MAX_PICTURE_BYTES = 300_000
 
@@ -64,6 +74,37 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
 def inside(parts: Drawing, chromium: Browser) -> Callable[..., BrowserContext]:
     """Return a function that gives the browser of who draws, who has signed in before."""
     return _signed_in(chromium, parts.url)
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    """What `page` complained of."""
+    return Complaints()
+
+
+@pytest.fixture
+def page(inside: Callable[..., BrowserContext], complaints: Complaints) -> Iterator[Page]:
+    """A page of who draws, where a module has no page of its own; it may not complain, nor jump."""
+    context = inside()
+    opened = context.new_page()
+    complaints.listen(opened)
+    yield opened
+    assert complaints.taken() == []
+    moved, movers = shift(opened)
+    assert moved <= MAX_SHIFT, movers
+    context.close()
+
+
+@pytest.fixture
+def boxes(page: Page, parts: Drawing) -> Hand:
+    """A hand in the detection project."""
+    return Hand(page, parts.url, parts.boxes_id)
+
+
+@pytest.fixture
+def masks(page: Page, parts: Drawing) -> Hand:
+    """A hand in the segmentation project."""
+    return Hand(page, parts.url, parts.masks_id)
 
 
 def _signed_in(chromium: Browser, url: str) -> Callable[..., BrowserContext]:

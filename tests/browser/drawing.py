@@ -1,15 +1,15 @@
 """A Kizu with a detection and a segmentation project, and a hand that draws in them."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Page
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
@@ -17,12 +17,14 @@ from app.contracts.bundle import CategoryRef
 from app.contracts.predictions import PredictedShape
 from app.contracts.tasks import TaskType
 from app.db.tables import ModelVersion, Prediction
-from tests.browser.support import MAX_SHIFT, Complaints, Rest, RunningKizu, running_kizu, settle, shift, solar_cells
+from tests.browser.support import Rest, RunningKizu, running_kizu, settle, solar_cells
 from tests.manifests import make_manifest
 
 SIZE = (640, 480)
 LARGE = (4000, 3000)
 CLASSES = ("scratch", "dent", "stain")
+Spot = tuple[int, int, int, int]
+"""Left, top, right and lower edge, px."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,15 @@ def _upload_cell(rest: Rest, project_id: int) -> int:
     return _sent(rest, project_id, cell.name, cell.read_bytes())
 
 
-def upload_spotted(rest: Rest, project_id: int, spots: list[tuple[int, int, int, int]]) -> int:
-    """Upload a rough grey picture with dark spots (left, top, right, lower edge); return its id."""
+def upload_spotted(rest: Rest, project_id: int, dark: Sequence[Spot] = (), bright: Sequence[Spot] = ()) -> int:
+    """Upload a rough grey picture with dark and bright spots; return its id."""
     pixels = np.random.default_rng(project_id).normal(150, 6, SIZE[::-1])
-    for left, top, right, bottom in spots:
-        pixels[top:bottom, left:right] -= 60
+    for spots, step in ((dark, -60), (bright, 60)):
+        for left, top, right, bottom in spots:
+            pixels[top:bottom, left:right] += step
     out = io.BytesIO()
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(out, "PNG")
-    return _sent(rest, project_id, f"spots {spots}.png", out.getvalue())
+    return _sent(rest, project_id, f"spots {dark} {bright}.png", out.getvalue())
 
 
 def _sent(rest: Rest, project_id: int, name: str, picture: bytes) -> int:
@@ -148,28 +151,16 @@ def leave_prediction(
     engine.dispose()
 
 
-@contextmanager
-def drawers_page(inside: Callable[..., BrowserContext], complaints: Complaints) -> Iterator[Page]:
-    """Give a page of somebody who draws; it may not complain, nor jump."""
-    context = inside()
-    page = context.new_page()
-    complaints.listen(page)
-    yield page
-    assert complaints.taken() == []
-    assert shift(page)[0] <= MAX_SHIFT
-    context.close()
-
-
 class Hand:
     """A mouse and a keyboard at one image, in image pixels."""
 
     def __init__(self, page: Page, url: str, project_id: int) -> None:
         self.page = page
         self.keyboard = page.keyboard
-        self._url = f"{url}/projects/{project_id}/label"
+        self._url = f"{url}/projects/{project_id}"
 
     def open(self, image_id: int) -> None:
-        self.page.goto(f"{self._url}?sort=oldest&image={image_id}")
+        self.page.goto(f"{self._url}/label?sort=oldest&image={image_id}")
         settle(self.page)
         self.ready()
 
@@ -200,13 +191,13 @@ class Hand:
     def click(self, x: float, y: float, **options: Any) -> None:
         self.page.mouse.click(*self.at(x, y), **options)
 
-    def drag(self, *points: tuple[float, float], steps: int = 5) -> None:
+    def drag(self, *points: tuple[float, float], steps: int = 5, button: Literal["left", "right"] = "left") -> None:
         """Press at the first point, let go at the last."""
         self.move(*points[0])
-        self.page.mouse.down()
+        self.page.mouse.down(button=button)
         for point in points[1:]:
             self.page.mouse.move(*self.at(*point), steps=steps)
-        self.page.mouse.up()
+        self.page.mouse.up(button=button)
 
     def saved(self) -> dict[str, Any]:
         """Return what the server has, once all is saved."""
@@ -235,9 +226,9 @@ class Hand:
               const probe = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
               const at = [x * view.scale + view.x, y * view.scale + view.y].map(v => Math.floor(v * devicePixelRatio));
               let sum = [0, 0, 0, 0];
-              for (const name of ['finished', 'stroke', 'active']) {
+              for (const layer of document.querySelectorAll('.annotator__layer')) {
                 probe.clearRect(0, 0, 1, 1);
-                probe.drawImage(document.querySelector(`[data-part=${name}]`), ...at, 1, 1, 0, 0, 1, 1);
+                probe.drawImage(layer, ...at, 1, 1, 0, 0, 1, 1);
                 const found = [...probe.getImageData(0, 0, 1, 1).data];
                 if (found[3] > sum[3]) sum = found;
               }
@@ -255,3 +246,11 @@ def pixels(mask: dict[str, Any]) -> np.ndarray:
     rows, columns = mask["height"], mask["width"]
     whole[mask["ymin"] : mask["ymin"] + rows, mask["xmin"] : mask["xmin"] + columns] = flat.reshape(rows, columns)
     return whole
+
+
+def overlap(found: np.ndarray, *spots: Spot) -> float:
+    """Return the intersection over union of a mask with spots."""
+    true = np.zeros_like(found)
+    for left, top, right, bottom in spots:
+        true[top:bottom, left:right] = True
+    return (found & true).sum() / (found | true).sum()

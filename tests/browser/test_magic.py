@@ -1,28 +1,16 @@
 """Magic click by a real mouse and keyboard: what is proposed, what Enter saves, and what Esc leaves alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.drawing import Drawing, Hand, drawers_page, pixels, upload_spotted
-from tests.browser.support import Complaints
+from tests.browser.drawing import Drawing, Hand, overlap, pixels, upload_spotted
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FIRST, SECOND = (100, 120, 260, 240), (420, 300, 500, 400)  # left, top, right, lower edge
-
-
-@pytest.fixture
-def complaints() -> Complaints:
-    return Complaints()
-
-
-@pytest.fixture
-def page(inside: Callable, complaints: Complaints) -> Iterator[Page]:
-    with drawers_page(inside, complaints) as opened:
-        yield opened
 
 
 def proposed(hand: Hand, n_gestures: int) -> None:
@@ -36,66 +24,56 @@ def proposed(hand: Hand, n_gestures: int) -> None:
     )
 
 
-def overlap(found: np.ndarray, *spots: tuple[int, int, int, int]) -> float:
-    true = np.zeros_like(found)
-    for left, top, right, bottom in spots:
-        true[top:bottom, left:right] = True
-    return (found & true).sum() / (found | true).sum()
-
-
-def test_a_mask_is_proposed_corrected_and_accepted(page: Page, parts: Drawing) -> None:
-    hand = Hand(page, parts.url, parts.masks_id)
-    hand.open(upload_spotted(parts.rest, parts.masks_id, [FIRST, SECOND]))
-    hand.keyboard.press("2")
-    hand.keyboard.press("m")
+def test_a_mask_is_proposed_corrected_and_accepted(page: Page, masks: Hand, parts: Drawing) -> None:
+    masks.open(upload_spotted(parts.rest, parts.masks_id, [FIRST, SECOND]))
+    masks.keyboard.press("2")
+    masks.keyboard.press("m")
     expect(page.get_by_role("button", name="Magic")).to_have_attribute("aria-pressed", "true")
-    hand.click(180, 180)
-    proposed(hand, 1)
-    hand.move(600, 40)
-    assert hand.colour(200, 200)[3] > 60
-    assert hand.colour(450, 350)[3] == 0
-    assert hand.shapes() == []  # nothing is saved until it is accepted
-    hand.click(460, 350)
-    proposed(hand, 2)
-    hand.click(180, 180, button="right")
-    proposed(hand, 3)
-    hand.move(600, 40)
-    assert hand.colour(200, 200)[3] == 0
-    hand.keyboard.press("Backspace")
-    proposed(hand, 2)
-    hand.keyboard.press("Enter")
-    (shape,) = hand.shapes()
+    masks.click(180, 180)
+    proposed(masks, 1)
+    masks.move(600, 40)
+    assert masks.colour(200, 200)[3] > 60
+    assert masks.colour(450, 350)[3] == 0
+    assert masks.shapes() == []  # nothing is saved until it is accepted
+    masks.click(460, 350)
+    proposed(masks, 2)
+    masks.click(180, 180, button="right")
+    proposed(masks, 3)
+    masks.move(600, 40)
+    assert masks.colour(200, 200)[3] == 0
+    masks.keyboard.press("Backspace")
+    proposed(masks, 2)
+    masks.keyboard.press("Enter")
+    (shape,) = masks.shapes()
     assert shape["category_id"] == parts.mask_classes["dent"]
     assert overlap(pixels(shape["mask"]), FIRST, SECOND) > 0.85
-    assert hand.colour(200, 200)[3] > 60
-    hand.keyboard.press("Control+z")
-    assert hand.shapes() == []
-    hand.drag((120, 140), (180, 180), (240, 220))  # a stroke
-    proposed(hand, 1)
-    hand.keyboard.press("Escape")
-    hand.move(600, 40)
-    assert hand.colour(200, 200)[3] == 0
-    assert hand.shapes() == []
+    assert masks.colour(200, 200)[3] > 60
+    masks.keyboard.press("Control+z")
+    assert masks.shapes() == []
+    masks.drag((120, 140), (180, 180), (240, 220))  # a stroke
+    proposed(masks, 1)
+    masks.keyboard.press("Escape")
+    masks.move(600, 40)
+    assert masks.colour(200, 200)[3] == 0
+    assert masks.shapes() == []
 
 
-def test_a_box_is_proposed_around_what_stands_out(page: Page, parts: Drawing) -> None:
-    hand = Hand(page, parts.url, parts.boxes_id)
-    hand.open(upload_spotted(parts.rest, parts.boxes_id, [FIRST]))
-    hand.keyboard.press("m")
-    hand.keyboard.down("Shift")
-    hand.drag((80, 95), (285, 265))
-    hand.keyboard.up("Shift")
-    proposed(hand, 1)
-    hand.keyboard.press("Enter")
-    assert np.allclose(hand.box(), FIRST, atol=5)
+def test_a_box_is_proposed_around_what_stands_out(boxes: Hand, parts: Drawing) -> None:
+    boxes.open(upload_spotted(parts.rest, parts.boxes_id, [FIRST]))
+    boxes.keyboard.press("m")
+    boxes.keyboard.down("Shift")
+    boxes.drag((80, 95), (285, 265))
+    boxes.keyboard.up("Shift")
+    proposed(boxes, 1)
+    boxes.keyboard.press("Enter")
+    assert np.allclose(boxes.box(), FIRST, atol=5)
 
 
-def test_a_real_defect_is_proposed(page: Page, parts: Drawing, keep: Callable) -> None:
-    hand = Hand(page, parts.url, parts.masks_id)
-    hand.open(parts.mask_cell_id)
-    hand.keyboard.press("m")
-    hand.click(150, 108)
-    proposed(hand, 1)
+def test_a_real_defect_is_proposed(page: Page, masks: Hand, parts: Drawing, keep: Callable) -> None:
+    masks.open(parts.mask_cell_id)
+    masks.keyboard.press("m")
+    masks.click(150, 108)
+    proposed(masks, 1)
     keep(page, "label-magic")
-    hand.keyboard.press("Escape")
-    assert hand.shapes() == []
+    masks.keyboard.press("Escape")
+    assert masks.shapes() == []

@@ -1,6 +1,6 @@
 """The editor of boxes, polygons and masks, by a real mouse and keyboard: what was saved, and what is on the screen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,33 +8,10 @@ from playwright.sync_api import Page, expect
 
 from app.contracts.predictions import PredictedShape
 from app.contracts.shapes import Box
-from tests.browser.drawing import SIZE, Drawing, Hand, drawers_page, leave_prediction, pixels
+from tests.browser.drawing import SIZE, Drawing, Hand, leave_prediction, pixels
 from tests.browser.support import MAX_SHIFT, Complaints, axe_violations, overflow_px, shift
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture
-def complaints() -> Complaints:
-    return Complaints()
-
-
-@pytest.fixture
-def page(inside: Callable, complaints: Complaints) -> Iterator[Page]:
-    with drawers_page(inside, complaints) as opened:
-        yield opened
-
-
-@pytest.fixture
-def boxes(page: Page, parts: Drawing) -> Hand:
-    """A hand in the detection project."""
-    return Hand(page, parts.url, parts.boxes_id)
-
-
-@pytest.fixture
-def masks(page: Page, parts: Drawing) -> Hand:
-    """A hand in the segmentation project."""
-    return Hand(page, parts.url, parts.masks_id)
 
 
 # --- boxes ------------------------------------------------------------------------------------------------------------

@@ -107,7 +107,8 @@ export class StrokeSide {
       this.part(name).value = String(this[name]);
       this.owner.querySelector(`[data-shows=${name}]`).textContent = text;
     }
-    this.owner.style.setProperty("--mask-opacity", String(this.maskOpacity));
+    // Not on an element with an id: htmx carries the style of such a one over to the next image, which the policy forbids.
+    this.editor.stage.box.style.setProperty("--mask-opacity", String(this.maskOpacity));
     this.part("announced").textContent = count(this.editor.strokes.length, "stroke");
   }
 
