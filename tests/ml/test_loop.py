@@ -5,7 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from worker.ml.data.torch_part import has_cuda
+from worker.ml.heads.assignment import Truth
+from worker.ml.training import place as place_module
 from worker.ml.training.loop import Loop, LoopSettings, RateGroup, freeze_norms, rate_at
+from worker.ml.training.place import Place, device_of, learning_precision, moved, place_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -181,3 +185,93 @@ def test_the_rate_climbs_then_falls_along_a_cosine():
     assert rates[60] == pytest.approx(0.55)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+PLACES = [
+    Place(torch.device("cpu"), torch.float16),  # as a GPU without bf16 learns: with a scaled loss
+    Place(torch.device("cpu"), torch.bfloat16),
+    pytest.param(Place(torch.device("cuda"), torch.float16), marks=pytest.mark.gpu),
+    pytest.param(Place(torch.device("cuda"), torch.bfloat16), marks=pytest.mark.gpu),
+]
+
+
+def loop_at(place, directory):
+    def loss(module, batch):
+        images, wanted = batch
+        assert images.device.type == wanted.device.type == place.device.type
+        return (module(images).float().squeeze(1) - wanted).square().mean()
+
+    def some(epoch, generator):
+        return ((_IMAGES[indices], _WANTED[indices]) for indices in batches(epoch, generator))
+
+    def score(module):
+        assert device_of(module).type == place.device.type
+        images, wanted = moved((_IMAGES, _WANTED), place.device)
+        return -(module(images).float().squeeze(1) - wanted).square().mean().item()
+
+    net = make_net()
+    return Loop(
+        net,
+        groups=[RateGroup(list(net.parameters()))],
+        n_steps=6,
+        batches=some,
+        loss=loss,
+        score=score,
+        settings=LoopSettings(n_epochs=3, learning_rate=1e-2),
+        directory=directory,
+        key="k",
+        place=place,
+    )
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.device.type} {place.dtype}")
+def test_mixed_precision_learns_and_goes_on_to_the_same_weights_wherever_it_is_kept(tmp_path, place):
+    if place.device.type == "cuda" and not has_cuda():
+        pytest.skip("torch sees no CUDA device")
+    whole = loop_at(place, tmp_path / "whole")
+    history = whole.run()
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    assert device_of(whole.module).type == "cpu"
+
+    def kill(step):
+        if step.epoch == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop_at(place, tmp_path / "cut").run(on_step=kill)
+    resumed = loop_at(place, tmp_path / "cut")
+    resumed.run()
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_checkpoint_of_one_device_is_read_on_another(tmp_path):
+    elsewhere = Place(torch.device("cuda" if has_cuda() else "cpu"), torch.float16)
+
+    def kill(step):
+        if step.epoch == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop_at(elsewhere, tmp_path).run(on_step=kill)
+    said = []
+    loop_at(Place(torch.device("cpu")), tmp_path).run(on_step=said.append)
+    assert [step.epoch for step in said] == [2] * 6 + [3] * 6
+
+
+def test_a_gpu_is_taken_where_there_is_one_in_the_shortest_type_that_it_knows(monkeypatch):
+    monkeypatch.setattr(place_module, "has_cuda", lambda: False)
+    assert place_of("f32") == Place(torch.device("cpu"))
+    assert place_of("bf16") == Place(torch.device("cpu"), torch.bfloat16)
+    monkeypatch.setattr(place_module, "has_cuda", lambda: True)
+    for knows, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda knows=knows: knows)
+        assert place_of("bf16") == Place(torch.device("cuda"), dtype)
+    assert place_of("f32") == Place(torch.device("cuda"))
+    assert learning_precision("bf16") == "bf16"
+
+
+def test_whatever_holds_tensors_is_moved():
+    truth = Truth(torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool))
+    maps, (found, name) = moved(([torch.zeros(2)], (truth, "a name")), torch.device("meta"))
+    assert [one.device.type for one in (maps[0], found.boxes, found.labels, found.is_real)] == ["meta"] * 4
+    assert name == "a name"

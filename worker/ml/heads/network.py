@@ -20,7 +20,8 @@ class Network(nn.Module):
     def forward(self, inputs: Sequence[Tensor]) -> Any:
         """Return what the head says of the maps that `tail.inputs` names."""
         # The tail chooses for each convolution, since some learn slower in bf16 than in f32 on a CPU.
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-        with torch.autocast("cpu", enabled=False):
+        kind = inputs[0].device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        with torch.autocast(kind, enabled=False):
             maps = self.tail(inputs, dtype=dtype)
         return self.head(maps)

@@ -2,6 +2,7 @@
 
 AdamW with a linear warm-up and a cosine to almost nothing, a moving average of the weights, a checkpoint after every
 epoch from which a killed training goes on as if nothing had happened, and a stop once dev has not improved for a while.
+Where torch sees a GPU, all of it runs there, in mixed precision; a checkpoint may be gone on from on either.
 
 Sources: AdamW, Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101; cosine schedule, the same, ICLR 2017,
 arXiv:1608.03983; averaged weights with a decay that grows at first, as in TensorFlow's ExponentialMovingAverage.
@@ -13,7 +14,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from app.contracts.bundle import Precision
+from worker.ml.training.place import Place, moved, place_of
 
 Batch = TypeVar("Batch")
 _CHECKPOINT_NAME = "checkpoint.safetensors"
@@ -119,6 +120,7 @@ class Loop:
         prepare: Puts a module into training mode; the default is `module.train()`.
         directory: Where the checkpoint lies.
         key: Whatever the result depends on; a checkpoint of another key is not gone on from.
+        place: Where to learn; batches are brought there. Without: on a GPU, where there is one.
     """
 
     def __init__(
@@ -134,13 +136,16 @@ class Loop:
         key: str,
         score: Callable[[nn.Module], float] | None = None,
         prepare: Callable[[nn.Module], object] = nn.Module.train,
+        place: Place | None = None,
     ) -> None:
-        self.module = module
+        self._place = place or place_of(settings.precision)
+        self.module = module.to(self._place.device)  # in place: the groups' parameters stay the same objects
         self.history = History()
         self._averaged = copy.deepcopy(module).eval().requires_grad_(False)
         self._best: dict[str, Tensor] = {}
         self._own_values, self._averaged_values = _values(module), _values(self._averaged)
         self._optimizer = _optimizer(groups, settings)
+        self._scaler = torch.amp.GradScaler(self._place.device.type, enabled=self._place.is_scaled)
         self._n_steps = n_steps
         self._batches = batches
         self._loss = loss
@@ -156,7 +161,7 @@ class Loop:
         on_step: Callable[[Step], None] = lambda _step: None,
         on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
     ) -> History:
-        """Learn, and leave the best averaged weights in the module. Both callbacks may raise to stop.
+        """Learn, and leave the best averaged weights in the module, on the processor. Both callbacks may raise to stop.
 
         A second call with the same folder and key goes on after the last whole epoch, and tells `on_epoch` of the
         earlier ones first.
@@ -170,13 +175,17 @@ class Loop:
             self._save()
             on_epoch(epoch)
         self.module.load_state_dict(self._best or self._averaged.state_dict())
-        self.module.eval()
+        self.module.eval().cpu()
         return self.history
 
     def _run_epoch(self, number: int, on_step: Callable[[Step], None]) -> Epoch:
         started, losses = time.perf_counter(), []
         settings = self._settings
-        with torch.random.fork_rng(devices=[]):
+        # Without `deterministic`, a GPU chooses how to add up by what is quickest at the moment.
+        with (
+            torch.random.fork_rng(self._place.own_chance),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True),
+        ):
             torch.manual_seed(settings.seed * 1_000_003 + number)
             self._prepare(self.module)
             generator = np.random.default_rng((settings.seed, number))
@@ -185,7 +194,7 @@ class Loop:
                 on_step(Step(number, settings.n_epochs, index + 1, self._n_steps, losses[-1]))
         score = None
         if self._score is not None:
-            with torch.inference_mode(), _arithmetic(settings.precision):
+            with torch.inference_mode(), self._place.arithmetic():
                 score = self._score(self._averaged)
         epoch = Epoch(number, float(np.mean(losses)), score, time.perf_counter() - started)
         self._note(epoch)
@@ -196,14 +205,15 @@ class Loop:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["share"] * min(1.0, (index + 1) / (group["warmup_steps"] + 1))
         self._optimizer.zero_grad(set_to_none=True)
-        with _arithmetic(self._settings.precision):
-            loss = self._loss(self.module, batch)
+        with self._place.arithmetic():
+            loss = self._loss(self.module, moved(batch, self._place.device))
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss of step {index + 1} is not a number")
-        loss.backward()
-        learning = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-        nn.utils.clip_grad_norm_(learning, self._settings.clip_norm)
-        self._optimizer.step()
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._learning(), self._settings.clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._average(index)
         return loss.item()
 
@@ -240,7 +250,11 @@ class Loop:
         save_file(
             {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
             partial,
-            metadata={"key": self._key, "history": json.dumps(history)},
+            metadata={
+                "key": self._key,
+                "history": json.dumps(history),
+                "scaler": json.dumps(self._scaler.state_dict()),
+            },
         )
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -253,7 +267,7 @@ class Loop:
                 header = file.metadata() or {}
                 if header.get("key") != self._key:
                     return False
-                history = json.loads(header["history"])
+                history, scaler = json.loads(header["history"]), json.loads(header["scaler"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         except (OSError, ValueError, KeyError, RuntimeError):
             return False
@@ -268,9 +282,11 @@ class Loop:
             state = _under(f"optimizer.{index}.", tensors)
             # In the parameter's own memory order: sums in another order would differ in their last bit.
             self._optimizer.state[parameter] = {
-                name: value if name == "step" else torch.empty_like(parameter).copy_(value)
+                name: value.to(parameter.device) if name == "step" else torch.empty_like(parameter).copy_(value)
                 for name, value in state.items()
             }
+        if scaler:  # none was kept where none was needed
+            self._scaler.load_state_dict(scaler)
         epochs = [Epoch(**epoch) for epoch in history["epochs"]]
         self.history = History(epochs, history["best_epoch"], history["best_score"])
         return True
@@ -316,10 +332,6 @@ def _values(module: nn.Module) -> dict[bool, list[Tensor]]:
     """Return the tensors of a module, which it changes in place only: by whether they are of floating point."""
     values = list(module.state_dict().values())
     return {is_float: [one for one in values if one.is_floating_point() is is_float] for is_float in (True, False)}
-
-
-def _arithmetic(precision: Precision) -> AbstractContextManager[object]:
-    return torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

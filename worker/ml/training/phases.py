@@ -26,6 +26,7 @@ from worker.ml.data.crops import Crops
 from worker.ml.data.frozen_part import FrozenPart
 from worker.ml.heads.network import Network
 from worker.ml.training.loop import Epoch, Loop, LoopSettings, RateGroup, Step
+from worker.ml.training.place import device_of, moved, place_of
 from worker.ml.training.reporting import Reporter
 
 _FROZEN_STRIDE = 4  # maps as fine as this say edges and spots: what every backbone already knows
@@ -146,7 +147,8 @@ class PhasedFit:
         for start in range(0, n_windows, _SCORE_BATCH):
             indices = range(start, min(start + _SCORE_BATCH, n_windows))
             self._reporter.step()
-            yield network(part(map(crops.picture, indices), len(indices)))
+            maps = moved(part(map(crops.picture, indices), len(indices)), device_of(network))
+            yield moved(network(maps), torch.device("cpu"))
 
     def part(self, network: Network, picture: Preprocessing | None = None) -> FrozenPart:
         """Return what comes before a network, for pictures of a size; without one, that of whole windows."""
@@ -246,7 +248,8 @@ class PhasedFit:
 
     def _seconds_an_epoch(self, phase: Phase, network: Network) -> float:
         """Time a few steps, and dev, on a copy that is thrown away."""
-        probe, (train, dev) = copy.deepcopy(network), self._parts(network)
+        place = place_of(self._ground.precision)
+        probe, (train, dev) = copy.deepcopy(network).to(place.device), self._parts(network)
         optimizer = torch.optim.AdamW(
             [parameter for group in _groups(phase, probe) for parameter in group.parameters], lr=1e-6, fused=True
         )
@@ -254,8 +257,8 @@ class PhasedFit:
         _prepare(probe)
         for _ in range(min(_N_PROBES + 1, self._n_steps)):
             started = time.perf_counter()
-            maps, target = next(batches)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._ground.precision == "bf16"):
+            maps, target = moved(next(batches), place.device)
+            with place.arithmetic():
                 loss = self._learner.loss(probe(maps), target)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -88,7 +88,7 @@ class SegmentationLearner:
         return soft_targets(torch.from_numpy(np.stack(marks)), self._n_categories)
 
     def loss(self, answers: Tensor, target: Tensor) -> Tensor:
-        return segmentation_loss(answers, target, self._weights)
+        return segmentation_loss(answers, target, self._weights.to(answers.device))
 
     def score(self, answers: Iterator[Tensor]) -> float:
         """Return the mean of the classes' mean IoU and the Dice of defects as a whole, on dev."""

@@ -31,7 +31,6 @@ from app.inference.bundle import Bundle, read_bundle
 from app.inference.decision import image_scores
 from app.inference.loaded import ShapeModel
 from app.inference.preprocess import Picture, open_picture, to_pixels
-from app.inference.sessions.openvino import supported_precision
 from app.inference.windows import windows_of
 from worker.ml.backbones.export import exported
 from worker.ml.data.augmentation import Augmentation
@@ -43,6 +42,7 @@ from worker.ml.exporters.network import SCORES_NAME, Whole, export
 from worker.ml.training.bundling import Origin, lineage_of, write_manifest
 from worker.ml.training.input_plan import plan_input
 from worker.ml.training.phases import Ground
+from worker.ml.training.place import learning_precision
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 
@@ -92,7 +92,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         self.references = ComparedImages(dataset, open_image) if is_compared else None
         self.open_image: OpenPicture = self.references.open if self.references else open_image
         self.cache_dir, self.work_dir, self.reporter = cache_dir, work_dir, Reporter(on_event)
-        self.precision = supported_precision(precision)
+        self.precision = learning_precision(precision)
         self.card = BACKBONES[AUTO_BACKBONES[0] if spec.backbone == "auto" else spec.backbone]
         self.index_of = {category.id: index for index, category in enumerate(dataset.categories)}
         self.n_categories = len(dataset.categories)
