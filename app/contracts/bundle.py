@@ -65,13 +65,16 @@ class Tiling(BaseModel):
 class FindRule(BaseModel):
     """Which raw answers of a detector become finds, before any threshold.
 
-    Of two boxes of a class that overlap by more than `max_overlap` (intersection over union), the better stays.
+    Of two boxes of a class that overlap by more than `max_overlap` (intersection over union), the better stays. With a
+    `vote_overlap`, a box that stays is moved to the mean, weighted by score, of those of its class that overlap it by
+    as much.
     """
 
     model_config = ConfigDict(frozen=True)
 
     score_floor: float = Field(default=0.02, ge=0.0, le=1.0)
     max_overlap: float = Field(default=0.6, gt=0.0, le=1.0)
+    vote_overlap: float | None = Field(default=None, gt=0.0, le=1.0)
     max_candidates: int = Field(default=1000, ge=1, description="Per window, the best first")
     max_finds: int = Field(default=100, ge=1, description="Per window and per picture, the best first")
 

@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
@@ -67,7 +66,7 @@ def line_of(owner: Actor, program: TestClient, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(detection, "FROZEN_ALONE", Phase("head", "Head", 5e-3, 1, 1.0))
     monkeypatch.setattr(detection_fit, "_MIN_STEPS_AN_EPOCH", 2)
     # Hardly anything is learned; so that something is found, everything is.
-    monkeypatch.setattr(detection, "FindRule", partial(FindRule, score_floor=1e-6))
+    monkeypatch.setattr(detection, "FINDS", FindRule(score_floor=1e-6))
 
     def make(rule: ReferenceRule) -> Line:
         boards = Boards([Split.TRAIN] * 6 + [Split.DEV] * 2, rule)

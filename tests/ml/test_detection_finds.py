@@ -21,7 +21,7 @@ from app.contracts.jobs import Augmentations, TrainSpec
 from app.contracts.shapes import Box, Polygon
 from app.contracts.tasks import Split
 from app.inference.bootstrap import Estimate
-from app.inference.detection import Finds, as_shapes, merge, pairwise_iou, suppress
+from app.inference.detection import Finds, as_shapes, merge, pairwise_iou, select, suppress
 from app.inference.shape_figures import average_precision50, map50_interval
 from app.inference.windows import Window, frame_of, windows_of
 from worker.ml.data.augmentation import Augmentation
@@ -88,6 +88,20 @@ def test_suppression_leaves_other_classes_alone_and_takes_nothing():
     assert suppress(boxes, np.array([0, 1]), 0.5).tolist() == [0, 1]
     assert suppress(boxes, np.array([0, 0]), 0.5).tolist() == [0]
     assert suppress(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), 0.5).tolist() == []
+
+
+def test_a_box_that_stays_moves_to_what_its_own_class_says_of_the_place():
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [0, 0, 10, 10], [40, 40, 50, 50]], dtype=float)
+    scores = np.array([[0.6, 0.0], [0.2, 0.0], [0.0, 0.5], [0.1, 0.0]])
+    rule = FindRule(score_floor=0.05, max_overlap=0.5, vote_overlap=0.6)
+    found = select(boxes, scores, rule)
+    assert found.scores.tolist() == [0.6, 0.5, 0.1]
+    assert found.labels.tolist() == [0, 1, 0]
+    # The two of class 0 share 80 of 120 px: (0.6 * 0 + 0.2 * 2) / 0.8 to the right.
+    np.testing.assert_allclose(found.boxes, [[0.5, 0, 10.5, 10], [0, 0, 10, 10], [40, 40, 50, 50]])
+    alone = select(boxes, scores, rule.model_copy(update={"vote_overlap": None}))
+    np.testing.assert_allclose(alone.boxes, boxes[[0, 2, 3]])
+    assert len(select(boxes, scores, rule.model_copy(update={"score_floor": 0.9}))) == 0
 
 
 # Windows and seams

@@ -1,6 +1,5 @@
 """Detectors and segmenters that compare each image with its reference, on the toy backbone and drawn boards."""
 
-from functools import partial
 
 import pytest
 
@@ -32,7 +31,7 @@ def train(call, boards, folder, *, spec=SPEC, n_epochs=2, on_event=lambda _event
         patch.setattr(detection_fit, "BATCH", 8 if n_epochs > 2 else 3)
         patch.setattr(detection_fit, "_MIN_STEPS_AN_EPOCH", 10 if n_epochs > 2 else 3)
         if n_epochs <= 2:  # so that something is found, though hardly anything is learned
-            patch.setattr(detection, "FindRule", partial(FindRule, score_floor=1e-6))
+            patch.setattr(detection, "FINDS", FindRule(score_floor=1e-6))
         patch.setattr(segmentation, "FROZEN_ALONE", phase)
         patch.setattr(segmentation_fit, "BATCH", 4)
         patch.setattr(segmentation_fit, "_MIN_STEPS_AN_EPOCH", 3)

@@ -26,8 +26,10 @@ def check_find_parity(
         own_boxes, own_scores = answers_in_torch(whole, [picture], manifest.preprocessing)
         expected = own_boxes[0].numpy(), own_scores[0].numpy()
         largest = max(largest, float(np.abs(scores[0] - expected[1]).max()))
-        rule = (manifest.finds or FindRule()).model_copy(update={"score_floor": manifest.decision.threshold})
-        n_changed += not _agree(select(boxes[0], scores[0], rule), select(*expected, rule), rule.score_floor)
+        rule, threshold = manifest.finds or FindRule(), manifest.decision.threshold
+        finds = [select(*answers, rule) for answers in ((boxes[0], scores[0]), expected)]
+        first, second = (found.only(found.scores >= threshold) for found in finds)
+        n_changed += not _agree(first, second, threshold)
     return ParityCheck(
         n_images=len(pictures),
         max_score_difference=largest,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.contracts.bundle import BundleManifest, DecisionRule, FindRule, ParityCheck, Precision, Preprocessing
+from app.contracts.bundle import BundleManifest, DecisionRule, ParityCheck, Precision, Preprocessing
 from app.contracts.dataset import Dataset, DatasetItem
 from app.contracts.jobs import TrainSpec
 from app.contracts.predictions import PredictedShape, ShapeMatch
@@ -23,7 +23,7 @@ from worker.ml.evaluation.detection_parity import check_find_parity
 from worker.ml.exporters.detection import BOXES_NAME, WholeDetector
 from worker.ml.exporters.network import Whole
 from worker.ml.training.bundling import NOT_KEPT, Origin
-from worker.ml.training.detection_fit import FROZEN_ALONE, TUNED, DetectionLearner
+from worker.ml.training.detection_fit import FINDS, FROZEN_ALONE, TUNED, DetectionLearner
 from worker.ml.training.input_plan import SMALL_BOX_PX
 from worker.ml.training.phases import PhasedFit
 from worker.ml.training.reporting import OnEvent
@@ -96,7 +96,7 @@ class _Training(ShapeTraining[Finder, DetectionMetrics]):
         return max(0.5 * budget_s, 0.94 * budget_s - _LOOK_S * n_images)
 
     def members(self) -> dict[str, object]:
-        return {"boxes_name": BOXES_NAME, "finds": FindRule()}
+        return {"boxes_name": BOXES_NAME, "finds": FINDS}
 
     def open(self, bundle: Bundle) -> Finder:
         return Finder(bundle)
