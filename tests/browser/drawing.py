@@ -130,7 +130,7 @@ def leave_prediction(
     with Session(engine) as session, session.begin():
         model = ModelVersion(
             project_id=project_id,
-            name="Model 1",
+            name=f"Model of image {image_id}",
             bundle_key=f"projects/{project_id}/models/none",
             n_bytes=1,
             manifest=manifest.model_dump(mode="json"),
@@ -219,22 +219,28 @@ class Hand:
 
     def colour(self, x: float, y: float) -> list[int]:
         """Return red, green, blue and opacity of what is drawn over an image pixel."""
+        return self.colours([(x, y)])[0]
+
+    def colours(self, points: Sequence[tuple[float, float]]) -> list[list[int]]:
+        """Return the same of many, at one moment."""
         return self.page.evaluate(
-            """async ([x, y]) => {
+            """async points => {
               await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
               const { view } = document.querySelector('#annotator').stage;
+              const layers = [...document.querySelectorAll('.annotator__layer')];
               const probe = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
-              const at = [x * view.scale + view.x, y * view.scale + view.y].map(v => Math.floor(v * devicePixelRatio));
-              let sum = [0, 0, 0, 0];
-              for (const layer of document.querySelectorAll('.annotator__layer')) {
-                probe.clearRect(0, 0, 1, 1);
-                probe.drawImage(layer, ...at, 1, 1, 0, 0, 1, 1);
-                const found = [...probe.getImageData(0, 0, 1, 1).data];
-                if (found[3] > sum[3]) sum = found;
-              }
-              return sum;
+              return points.map(([x, y]) => {
+                const place = [x * view.scale + view.x, y * view.scale + view.y];
+                const at = place.map(value => Math.floor(value * devicePixelRatio));
+                const found = layers.map(layer => {
+                  probe.clearRect(0, 0, 1, 1);
+                  probe.drawImage(layer, ...at, 1, 1, 0, 0, 1, 1);
+                  return [...probe.getImageData(0, 0, 1, 1).data];
+                });
+                return found.reduce((most, one) => (one[3] > most[3] ? one : most), [0, 0, 0, 0]);
+              });
             }""",
-            [x, y],
+            points,
         )
 
 
