@@ -75,10 +75,19 @@ def serve_anomaly(actor: Actor, program: Poster, *, n_good: int = 40, n_abnormal
     for seed in range(n_good + n_abnormal):
         label, defect = ("Normal", None) if seed < n_good else ("Abnormal", "scratch")
         content = model_support.part_picture(seed, defect, size_px=64)
-        url = f"/v1/projects/{project_id}/images"
-        answer = program.post(url, files={"file": (f"{seed}.png", content)}, data={"label": label})
+        url, files, data = f"/v1/projects/{project_id}/images", {"file": (f"{seed}.png", content)}, {"label": label}
+        if defect is not None and seed % 2:  # half of them say where
+            files["label"], data = ("mask.png", _centre_mask()), {}
+        answer = program.post(url, files=files, data=data)
         assert answer.status_code == 201, answer.text
     return _train_and_serve(actor, project_id)
+
+
+def _centre_mask() -> bytes:
+    values, out = np.zeros((64, 64), np.uint8), io.BytesIO()
+    values[16:48, 16:48] = 255
+    Picture.fromarray(values).save(out, "PNG")
+    return out.getvalue()
 
 
 def masked_part(seed: int, *, is_marked: bool = True) -> tuple[bytes, bytes]:

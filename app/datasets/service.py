@@ -137,7 +137,7 @@ def freeze(
     if not with_strokes:
         readiness.check_trainable(task, categories, trained)
     _store_splits(session, chosen, before={})
-    labels = _annotations(session, rows)
+    labels = _annotations(session, rows, with_masks=_held_out(session, project))
     others = _unlabelled_rows(session, project)
     references = _references(session, project, [*rows, *others]) if with_references else None
     dataset = Dataset(
@@ -230,12 +230,16 @@ def _unlabelled_rows(session: Session, project: Project) -> Sequence[Row[*tuple[
     ).all()
 
 
-def _annotations(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> dict[int, tuple[AnnotationValue, ...]]:
-    """Return what was said of each image: its class, or its shapes."""
+def _annotations(
+    session: Session, rows: Sequence[Row[*tuple[Any, ...]]], *, with_masks: frozenset[int]
+) -> dict[int, tuple[AnnotationValue, ...]]:
+    """Return what was said of each image: its class, or its shapes; of the classes `with_masks`, the place as well."""
     found: dict[int, tuple[AnnotationValue, ...]] = {
         row.id: () if row.category_id is None else (AnnotationValue(category_id=row.category_id),) for row in rows
     }
-    with_shapes = [row.id for row in rows if row.category_id is None and classes_of(row)]
+    with_shapes = [
+        row.id for row in rows if (classes_of(row) if row.category_id is None else row.category_id in with_masks)
+    ]
     for start in range(0, len(with_shapes), IDS_PER_STATEMENT):
         found |= annotations_of(session, with_shapes[start : start + IDS_PER_STATEMENT])
     return found

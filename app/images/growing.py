@@ -14,7 +14,7 @@ from app.core.errors import Invalid
 from app.db.base import Json
 from app.db.session import on_commit
 from app.db.tables import Annotation, Category, Image, ImageTag, Project, ProjectMember, Tag
-from app.images import thumbnails
+from app.images import places, thumbnails
 from app.images.service import Selection, selected
 from app.projects import service as project_service
 
@@ -32,12 +32,13 @@ def grow(
 
     Images keep their files, splits and tags. Labels are carried where they mean something: a class stays a class, by
     name; every class but the good one is Abnormal to an anomaly project; for boxes and masks the good images have
-    nothing to label, and the others wait for their shapes, whose classes exist already.
+    nothing to label, and the others wait for their shapes, whose classes exist already. Masks are carried between
+    anomaly detection and segmentation: what is marked is where an image is abnormal.
 
     Args:
         session: The request's session.
         actor: Who may see the source and create projects.
-        source_id: A project whose images carry one class each.
+        source_id: A project whose images carry one class each; or masks, for an anomaly project.
         name: Of the new project.
         task: Of the new project.
         selection: Which images; None takes all.
@@ -48,8 +49,8 @@ def grow(
         Invalid: The name or the type is not acceptable, the source's images carry shapes, or nothing is selected.
     """
     source = project_service.get_for(session, actor=actor, project_id=source_id, action=Action.CREATE_PROJECT)
-    if TaskType(source.task).has_shapes:
-        raise Invalid("A project grows out of one whose images carry a class each; these carry shapes.")
+    if task not in tasks_from(TaskType(source.task)):
+        raise Invalid("Images that carry shapes make no project of this type; segmented ones make one of anomalies.")
     condition = selected(session, project_id=source_id, selection=selection) & Image.deleted_at.is_(None)
     n_images = session.scalar(select(func.count(Image.id)).where(condition))
     if not n_images:
@@ -61,8 +62,9 @@ def grow(
     for member in session.scalars(select(ProjectMember).where(ProjectMember.project_id == source_id)):
         session.add(ProjectMember(project_id=project.id, user_id=member.user_id))
     categories = project_service.list_categories(session, source_id)
-    _copy_images(session, project, condition, _labels(session, project, task, categories))
+    _copy_images(session, project, condition, _labels(session, project, task, categories, TaskType(source.task)))
     _copy_annotations(session, project)
+    places.carry(session, actor=actor, source=source, target=project)
     _copy_tags(session, project, source_id)
     record(
         session,
@@ -77,11 +79,18 @@ def grow(
     return project
 
 
+def tasks_from(source: TaskType) -> frozenset[TaskType]:
+    """Return the types of project that grow out of one of the type `source`."""
+    if source is TaskType.SEGMENTATION:
+        return frozenset({TaskType.ANOMALY})
+    return frozenset() if source.has_shapes else frozenset(TaskType)
+
+
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
 def _labels(
-    session: Session, project: Project, task: TaskType, categories: list[Category]
+    session: Session, project: Project, task: TaskType, categories: list[Category], source: TaskType
 ) -> dict[str, ColumnElement[Any]]:
     """Make the classes of the new project; return the columns that say what each image is labelled with."""
     if task.has_shapes:
@@ -97,6 +106,13 @@ def _labels(
         }
     if task is TaskType.ANOMALY:
         ours = {one.is_good: one for one in project_service.list_categories(session, project.id)}
+        if source.has_shapes:
+            is_marked = case((Image.shape_classes == NOTHING, ours[True].id), else_=ours[False].id)
+            return {
+                "category_id": case((Image.is_labelled, is_marked), else_=cast(null(), Integer)),
+                "shape_classes": cast(null(), Text),
+                "is_labelled": Image.is_labelled.is_(True),
+            }
         same = {one.id: ours[one.is_good].id for one in categories}
     else:
         same = {one.id: _add_like(session, project, one).id for one in categories}

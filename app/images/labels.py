@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.accounts.permissions import Action, Actor
 from app.annotations import shapes as shape_service
 from app.contracts.dataset import AnnotationValue
-from app.contracts.shapes import SHAPE_KINDS, find_overflow
+from app.contracts.shapes import SHAPE_KINDS, Mask, find_overflow
 from app.contracts.tasks import Split, TaskType
 from app.core.errors import Invalid
 from app.datasets.formats import masks, voc
@@ -83,8 +83,9 @@ class Labels:
         if extras.category_name is not None:
             self._require_class(extras.category_name)
         # A label file without an object says as much as `nothing_to_label`: somebody looked.
-        self._says_shapes = extras.shapes is not None or extras.nothing_to_label
-        self._annotations = tuple(map(self._annotation, extras.shapes or ()))
+        self._says_shapes = self._task.has_shapes and (extras.shapes is not None or extras.nothing_to_label)
+        to_annotations = self._judged if self._task is TaskType.ANOMALY else self._marked
+        self._annotations = () if extras.shapes is None else to_annotations(extras.shapes)
 
     def columns(self, file: Taken, *, labelled: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns of `image` that a file's label sets; `labelled` is who and when."""
@@ -103,7 +104,9 @@ class Labels:
     def annotations(self, file: Taken) -> tuple[AnnotationValue, ...]:
         """Return what the file is labelled with."""
         category_id = self._class_of(file)
-        return self._annotations if category_id is None else (AnnotationValue(category_id=category_id),)
+        if self._annotations or category_id is None:
+            return self._annotations
+        return (AnnotationValue(category_id=category_id),)
 
     def missing(self, file: Taken) -> str | None:
         """Return the name of the class that `file` should have had but that the actor may not make."""
@@ -116,7 +119,7 @@ class Labels:
         has_shapes, extras = self._task.has_shapes, self._extras
         if has_shapes and extras.category_name is not None:
             raise Invalid("Images of this project are labelled with shapes, not with one class: send a label file.")
-        if not has_shapes and extras.shapes is not None:
+        if not has_shapes and extras.shapes is not None and self._task is not TaskType.ANOMALY:
             raise Invalid("Images of this project carry one class each: send its name as `label`, not a file.")
         if not has_shapes and extras.nothing_to_label:
             raise Invalid("Every labelled image of this project has a class: send `label` instead.")
@@ -124,6 +127,8 @@ class Labels:
             raise Invalid("Either there is a label with shapes, or there is nothing to label.")
 
     def _class_of(self, file: Taken) -> int | None:
+        if self._annotations and not self._task.has_shapes:
+            return self._annotations[0].category_id
         name = self._name(file)
         if name is None or not self._actor.may(Action.LABEL):
             return None
@@ -148,6 +153,18 @@ class Labels:
             self._actor.require(Action.EDIT)
             found = self._make(name)
         return found
+
+    def _judged(self, found: Sequence[FoundShape]) -> tuple[AnnotationValue, ...]:
+        """Return what a mask says of an anomaly project's image: where it is abnormal, or that nowhere."""
+        marked = [one.shape for one in found if isinstance(one.shape, Mask)]
+        if len(marked) < len(found):
+            raise BadLabelFile("The place of an anomaly is sent as a mask.")
+        category = next(one for one in self._categories().values() if one.is_good != bool(marked))
+        place = masks.union(marked)
+        return (AnnotationValue(category_id=category.id, mask=place),)
+
+    def _marked(self, found: Sequence[FoundShape]) -> tuple[AnnotationValue, ...]:
+        return tuple(map(self._annotation, found))
 
     def _annotation(self, found: FoundShape) -> AnnotationValue:
         if found.class_name is not None:

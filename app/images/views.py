@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
 from app.annotations.shapes import classes_of
+from app.contracts.tasks import TaskType
 from app.core.ids import new_uuid
 from app.db.tables import Project
-from app.images import facets, queries, vocabulary
+from app.images import facets, growing, queries, vocabulary
 from app.images.facets import Facets
 from app.images.filters import ImageFilter
 from app.images.queries import GridRow, ImageDetail
@@ -112,6 +113,11 @@ class Browse:
     links: Links
     detail: Detail | None
     stamp: str
+
+    @property
+    def grows_into(self) -> frozenset[TaskType]:
+        """The types of project that its images may become those of."""
+        return growing.tasks_from(TaskType(self.project.task))
 
 
 def tile_of(row: GridRow | ImageDetail, words: Vocabulary, links: Links, wanted: ImageFilter) -> Tile:

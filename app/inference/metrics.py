@@ -56,6 +56,7 @@ class SplitMetrics(BaseModel):
 
     `ece` is the expected calibration error in [0, 1], None without images. `average_precision` is the area under the
     curve of precision against recall of finding defective parts; None where the training did not measure it.
+    `pixel_auroc` and `aupro` say how well an anomaly map finds what people marked; None where no mask was given.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,6 +70,8 @@ class SplitMetrics(BaseModel):
     auroc: Estimate
     ece: float | None
     average_precision: float | None = None
+    pixel_auroc: float | None = None
+    aupro: float | None = None
 
 
 def measure(truth: Ints, scores: Floats, manifest: BundleManifest) -> SplitMetrics:

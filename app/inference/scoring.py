@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from app.contracts.bundle import Preprocessing
 from app.contracts.predictions import ClassScores, Decision
 from app.core.pictures import DEFAULT_MAX_PIXELS
 from app.inference.bundle import Bundle
@@ -49,7 +50,7 @@ class ScoringModel(LoadedModel):
         scores = self.predict_from_features(self.session.features(pixels))[0]
         index = self.decide(scores).category_index if category_index is None else category_index
         values = self.session.heat(pixels)[0, index].astype(np.float32)
-        return HeatMap(self._without_letterbox(values, image.size), index, scores)
+        return HeatMap(without_letterbox(values, image.size, self.manifest.preprocessing), index, scores)
 
     def _predict_batch(self, pictures: Sequence[Picture], threshold: float | None, max_pixels: int) -> list[Prediction]:
         started = time.perf_counter()
@@ -61,17 +62,18 @@ class ScoringModel(LoadedModel):
         preprocess_s = (ready - started) / len(pictures)
         return [Prediction(row, self.decide(row, threshold=threshold), preprocess_s, infer_s) for row in rows]
 
-    def _without_letterbox(self, values: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
-        preprocessing = self.manifest.preprocessing
-        if preprocessing.resize != "letterbox":
-            return values
-        left, top, width, height = letterbox_box(*size_px, preprocessing)
-        rows, columns = values.shape
-        across, down = columns / preprocessing.width_px, rows / preprocessing.height_px
-        box = (left * across, top * down, (left + width) * across, (top + height) * down)
-        # Exactly the picture's part, though its edges lie within places: cut at whole ones, the map would be shifted.
-        size = max(1, round(width * across)), max(1, round(height * down))
-        return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR, box=box))
+
+def without_letterbox(values: np.ndarray, size_px: tuple[int, int], preprocessing: Preprocessing) -> np.ndarray:
+    """Return the part of a heat map (H', W') of float32 that shows a picture of this width and height."""
+    if preprocessing.resize != "letterbox":
+        return values
+    left, top, width, height = letterbox_box(*size_px, preprocessing)
+    rows, columns = values.shape
+    across, down = columns / preprocessing.width_px, rows / preprocessing.height_px
+    box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    # Exactly the picture's part, though its edges lie within places: cut at whole ones, the map would be shifted.
+    size = max(1, round(width * across)), max(1, round(height * down))
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def open_scoring_model(bundle: Bundle, runtime: str) -> ScoringModel:

@@ -9,7 +9,7 @@ from app.registry import screens
 from app.registry.arrays import arrays_of
 from app.registry.galleries import KINDS, kinds_for
 from app.registry.queries import ModelRow
-from app.registry.report import Report, default_split, pile_of, report_of
+from app.registry.report import MEASURED, Report, default_split, pile_of, report_of
 from app.registry.schemas import SPLITS, UNLABELLED, GalleryPage, GalleryView
 from app.registry.screens import ImageView
 
@@ -34,8 +34,8 @@ def report(
         default=row.model.threshold,
         which=which,
     )
-    measured = ((row.model.metrics or {}).get(found.split) or {}).get("average_precision")
-    found = replace(found, average_precision=measured)
+    stored = (row.model.metrics or {}).get(found.split) or {}
+    found = replace(found, measured={name: stored.get(name) for name in MEASURED})
     part = arrays.of(found.split)
     pile, answers = pile_of(manifest, part, threshold=threshold, which=found.which)
     page = screens.gallery_page(

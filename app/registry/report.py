@@ -1,6 +1,7 @@
 """One split of one model at one threshold, as the report shows it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +16,12 @@ from app.registry.galleries import Pile, kinds_for, narrowed, piles_of, tabs_of
 from app.registry.schemas import SPLITS, UNLABELLED, ClassMark, GalleryTab
 
 N_BINS = 50
+# What the training measured, whatever the threshold: each with its title and what it means.
+MEASURED = {
+    "average_precision": ("AP", "precision, averaged over all recalls"),
+    "pixel_auroc": ("Pixel AUROC", "chance that a marked pixel ranks above a good one"),
+    "aupro": ("AUPRO", "share of each marked place that is found, averaged over up to 30 % false pixels"),
+}
 SPLIT_NOTES = {
     "test": "None of these images was seen in training, and nothing was chosen on them.",
     "dev": "Where they are enough, the threshold was chosen on these images: expect a little less on new ones.",
@@ -60,13 +67,16 @@ class SplitReport:
 
 @dataclass(frozen=True, slots=True)
 class Report(SplitReport):
-    """Of a task that answers for an image as a whole. `figures` is None where the split holds no image."""
+    """Of a task that answers for an image as a whole. `figures` is None where the split holds no image.
+
+    `measured` holds figures of `MEASURED`, None or missing where the training has none.
+    """
 
     has_good_class: bool
     figures: Figures | None
     auroc: Estimate
     temperature: float
-    average_precision: float | None = None
+    measured: Mapping[str, float | None] = field(default_factory=dict)
 
     template = "partials/registry/_figures.html"
     step = 0.005
@@ -98,8 +108,11 @@ class Report(SplitReport):
                 ("Recall", "of a class's images are found", self.figures.recall),
             )
         ranked = [("AUROC", "chance to rank a pair in the right order", self.auroc)]
-        if self.average_precision is not None:
-            ranked.append(("AP", "precision, averaged over all recalls", Estimate(self.average_precision)))
+        ranked += [
+            (title, meaning, Estimate(value))
+            for name, (title, meaning) in MEASURED.items()
+            if (value := self.measured.get(name)) is not None
+        ]
         return (*found, ("Accuracy", "of the answers are the labelled class", self.figures.accuracy), *ranked)
 
     @property

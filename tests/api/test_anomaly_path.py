@@ -33,7 +33,10 @@ def test_the_report_shows_figures_and_a_heat_map_of_every_image(browser: TestCli
         assert page.status_code == 200
         assert "AUROC" in page.text
         assert "Abnormal" in page.text
+        stored = trained.model.metrics[split]
+        assert ("AUPRO" in page.text) == (stored["aupro"] is not None)
     assert trained.model.metrics["test"]["auroc"]["value"] > 0.6  # faint scratches, random filters
+    assert any(0.0 < trained.model.metrics[split]["pixel_auroc"] < 1.0 for split in ("dev", "test"))
     assert trained.model.manifest["lineage"]["head"] == "patch_memory"
     assert trained.model.manifest["parity"]["max_score_difference"] < 1e-2, trained.model.manifest["parity"]
     row = max(rows, key=lambda row: row.ng_score or 0.0)

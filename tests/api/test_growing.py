@@ -1,12 +1,16 @@
 """A project that grows: the same images in a project of another type, their files shared until nobody needs them."""
 
+import io
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image as Picture
 from sqlalchemy import select, update
 
 from app.accounts.permissions import Actor
+from app.contracts.shapes import Mask
 from app.contracts.tasks import TaskType
 from app.core.clock import utc_now
 from app.core.errors import Invalid
@@ -16,6 +20,7 @@ from app.db.tables import Image, ImageTag, Project, Tag
 from app.db.visibility import WITH_DELETED
 from app.images import growing
 from app.images import service as image_service
+from app.inference.rasters import decode_mask
 from app.projects import service as project_service
 from app.storage.current import blobs
 from tests import factories
@@ -109,6 +114,28 @@ def test_chosen_images_and_a_filter_grow_over_both_edges(
     assert "2.png" in page
     assert "5.png" in page
     assert "0.png" not in page
+
+
+def test_masks_come_along_between_segmentation_and_anomalies(owner: Actor, program: TestClient) -> None:
+    plates = factories.make_project(owner, "Plates", ("dent", "crack"), TaskType.SEGMENTATION)
+    for number, marked in enumerate((True, False, None)):
+        values = np.zeros((48, 64), np.uint8)
+        values[4:8, 10:20], values[30:33, 40:50] = 1, 2
+        out = io.BytesIO()
+        Picture.fromarray(values * bool(marked)).save(out, "PNG")
+        files = {"file": (f"{number}.png", factories.picture_bytes(number, size=(64, 48)))}
+        files |= {} if marked is None else {"label": ("mask.png", out.getvalue())}
+        assert program.post(f"/v1/projects/{plates.id}/images", files=files).status_code == 201
+    parts = grow(owner, plates, TaskType.ANOMALY)
+    names = names_of(parts)
+    assert [names.get(one.category_id) for one in images_of(parts)] == ["Abnormal", "Normal", None]
+    back = grow(owner, parts, TaskType.SEGMENTATION)
+    assert [one.is_labelled for one in images_of(back)] == [True, True, False]
+    for project in (parts, back):
+        url = f"/v1/projects/{project.id}/images/{images_of(project)[0].id}/labels"
+        (label,) = program.get(url).json()["data"]["labels"]
+        place = decode_mask(Mask.model_validate(label["mask"]))
+        assert (label["className"], place.shape, place.sum()) == ("Abnormal", (29, 40), 40 + 30)
 
 
 def test_shapes_do_not_grow_and_neither_does_nothing(owner: Actor, source: Project) -> None:

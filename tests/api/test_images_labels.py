@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 
 from app.accounts.permissions import Actor, Role
 from app.contracts.tasks import TaskType
-from app.db.session import new_session
+from app.datasets import service as dataset_service
+from app.db.session import new_session, transaction
 from app.db.tables import Category, Image, Project
 from tests import factories
 from tests.unit.test_label_files import voc_object, voc_xml
@@ -119,6 +120,23 @@ def test_an_anomaly_picture_is_normal_or_abnormal(program: TestClient, anomaly: 
     refused = upload(program, anomaly, 1, label="Nomral")
     assert refused.status_code == 422
     assert "Normal or Abnormal; “Nomral” is neither" in refused.json()["detail"]
+
+
+def test_an_anomaly_picture_comes_with_the_place_of_its_anomaly(program: TestClient, anomaly: Project) -> None:
+    marked = mask_png((255, np.s_[4:10], np.s_[6:20]), (7, np.s_[20:22], np.s_[30:40]))
+    data = labels_of(program, anomaly, upload(program, anomaly, 1, marked))
+    assert [(one["className"], one["mask"]["xmin"], one["mask"]["width"]) for one in data["labels"]] == [
+        ("Abnormal", 6, 34)
+    ]
+    empty = labels_of(program, anomaly, upload(program, anomaly, 2, mask_png()))
+    assert [(one["className"], one["mask"]) for one in empty["labels"]] == [("Normal", None)]
+    for seed in range(3, 14):
+        upload(program, anomaly, seed, "Normal")
+    with transaction() as session:
+        version = dataset_service.freeze(session, project=session.get(Project, anomaly.id))
+    items = dataset_service.load_items(version).items
+    assert [item.annotations[0].kind for item in items].count("mask") == 1
+    assert upload(program, anomaly, 20, voc(voc_object("dent", 1, 1, 9, 9))).status_code == 422
 
 
 def test_folders_of_an_anomaly_set_are_good_or_not(program: TestClient, anomaly: Project) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from app.catalog import NotTrainable
-from app.contracts.dataset import CategoryRef
+from app.contracts.dataset import AnnotationValue, CategoryRef
 from app.contracts.jobs import JobEventPayload, LogLine, TrainSpec
 from app.contracts.tasks import Split, TaskType
 from app.inference import Engine
+from app.inference.rasters import encode_mask
 from tests.ml.conftest import BAD, GOOD, Parts, make_parts
 from worker.ml.training.anomaly import train_anomaly
 from worker.ml.training.result import TrainedModel
@@ -27,6 +28,10 @@ def make_anomaly_parts(*, n_bad_dev: int = 6, n_train: int = 30) -> Parts:
             if item.split is Split.TRAIN or (item.split is Split.DEV and n_bad >= n_bad_dev):
                 continue
             n_bad += item.split is Split.DEV
+            if item.split is Split.TEST:
+                left, top, right, bottom = parts.boxes[item.image_id]
+                place = encode_mask(np.ones((bottom - top, right - left), dtype=bool), left=left, top=top)
+                item = item.model_copy(update={"annotations": (AnnotationValue(category_id=BAD, mask=place),)})  # noqa: PLW2901
         items.append(item)
     categories = (
         CategoryRef(id=BAD, name="Abnormal", color="#cc3344"),
@@ -74,6 +79,12 @@ def test_defects_never_seen_are_found(anomaly: TrainedModel) -> None:
     assert [category.name for category in anomaly.manifest.categories] == ["Normal", "Abnormal"]
     assert anomaly.manifest.decision.kind == "ng"
     assert anomaly.manifest.decision.threshold == 0.5
+
+
+def test_places_are_judged_where_people_marked_them(anomaly: TrainedModel) -> None:
+    assert anomaly.metrics["test"].pixel_auroc > 0.9
+    assert anomaly.metrics["test"].aupro > 0.8
+    assert (anomaly.metrics["dev"].pixel_auroc, anomaly.metrics["dev"].aupro) == (None, None)  # no masks there
 
 
 def test_the_file_says_what_the_memory_says(anomaly: TrainedModel) -> None:

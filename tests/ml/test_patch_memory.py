@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.ml.evaluation.localisation import aupro, pixel_auroc
+from worker.ml.evaluation.localisation import Localisation, aupro, pixel_auroc
 from worker.ml.heads.patch_levels import Cells, enlarged, remember_levels
 from worker.ml.heads.patch_memory import k_centre, remember, top_mean
 from worker.ml.training.anomaly_threshold import choose_threshold
@@ -113,3 +113,20 @@ def test_a_few_abnormal_images_move_the_threshold_between_them_and_the_good() ->
     threshold = choose_threshold(np.array([1.0, 1.2, 1.4, 1.1]), np.array([4.0, 5.0, 6.0]))
     assert 1.4 < threshold.value < 4.0
     assert "1.000" in threshold.reason
+
+
+def test_counted_image_by_image_the_figures_are_those_of_all_pixels_at_once() -> None:
+    generator = np.random.default_rng(8)
+    masks = [generator.random((40, 50)) < share for share in (0.0, 0.02, 0.1)]
+    maps = [np.clip(0.3 * mask + 0.5 * generator.random(mask.shape), 0.0, 1.0) for mask in masks]
+    tally = Localisation()
+    for mask, values in zip(masks, maps, strict=True):
+        tally.add(mask, values)
+    assert tally.aupro() == pytest.approx(aupro(masks, maps), abs=1e-3)
+    assert tally.pixel_auroc() == pytest.approx(pixel_auroc(masks, maps), abs=1e-3)
+
+
+def test_without_a_mask_there_are_no_figures_of_places() -> None:
+    tally = Localisation()
+    tally.add(np.zeros((4, 4), dtype=bool), np.ones((4, 4)))
+    assert (tally.aupro(), tally.pixel_auroc()) == (None, None)

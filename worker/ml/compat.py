@@ -1,5 +1,6 @@
 """Cures for libraries that do not fit each other, or not this work."""
 
+import ctypes
 import importlib
 import sys
 import threading
@@ -51,6 +52,13 @@ def single_threaded_algebra() -> AbstractContextManager[object]:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")
+
+
+def return_memory() -> None:
+    """Give what was freed back to the system, where the C library can: it keeps much of it for itself otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def import_ahead(*names: str) -> threading.Thread:

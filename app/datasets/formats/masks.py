@@ -3,14 +3,14 @@
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image as Picture
 
-from app.contracts.shapes import Mask
+from app.contracts.shapes import Mask, Polygon
 from app.datasets.formats.base import BadLabelFile, FoundShape
-from app.inference.rasters import TooRagged, encode_mask
+from app.inference.rasters import TooRagged, draw_shape, encode_mask
 
 MAX_BYTES = 64_000_000
 _FORMATS = ("PNG", "BMP", "TIFF")  # no JPEG: it changes values
@@ -80,6 +80,20 @@ def encode(marked: np.ndarray) -> Mask:
         return encode_mask(marked)
     except TooRagged as error:
         raise BadLabelFile("The mask is noise: it has too many separate runs of pixels to be a label.") from error
+
+
+def union(found: Sequence[Polygon | Mask]) -> Mask | None:
+    """Return the pixels that any of the shapes covers, as one mask; None where there is none, or none of a pixel.
+
+    Raises:
+        BadLabelFile: The outline is too ragged to be a label.
+    """
+    ends = [(one.bounds.ymax, one.bounds.xmax) for one in found] or [(0.0, 0.0)]
+    height, width = np.ceil(np.max(ends, axis=0)).astype(int)
+    marked = np.zeros((height, width), dtype=bool)
+    for shape in found:
+        draw_shape(shape, marked, True)
+    return encode(marked) if marked.any() else None
 
 
 def _values(content: bytes, width_px: int, height_px: int) -> np.ndarray:

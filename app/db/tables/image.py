@@ -88,7 +88,10 @@ class Image(Base):
 
 
 class Annotation(Base):
-    """One class, box, polygon or mask on an image. `geometry` is the shape of that kind, empty for a class."""
+    """One class, box, polygon or mask on an image. `geometry` is the shape of that kind, empty for a class.
+
+    An image of an anomaly project has one: its class, or the mask of where it is abnormal, under the class Abnormal.
+    """
 
     __tablename__ = "annotation"
     # Images by class: for the grid's filter, and to know whether a class is in use.

@@ -4,11 +4,9 @@ N is the number of patches, C the channels of a patch, G the cells of the grid a
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -30,7 +28,14 @@ from app.inference.bundle import Bundle, read_bundle
 from app.inference.metrics import SplitMetrics, measure
 from app.inference.preprocess import open_picture, to_pixels
 from app.inference.scoring import ScoringModel
-from app.inference.sessions.openvino import CompiledPart, OpenVinoSession, image_part, n_cpus, supported_precision
+from app.inference.sessions.openvino import (
+    CompiledPart,
+    OpenVinoSession,
+    head_part,
+    image_part,
+    n_cpus,
+    supported_precision,
+)
 from worker.ml import compat
 from worker.ml.backbones.export import exported
 from worker.ml.data.extraction import OpenImage
@@ -38,6 +43,8 @@ from worker.ml.evaluation.parity import ParityFailed, check_parity, is_proven
 from worker.ml.exporters.anomaly import PatchGraph, compose
 from worker.ml.heads.patch_levels import Cells, PatchLevels, remember_levels
 from worker.ml.training.anomaly_input import DEFAULT_SIDE_PX, plan_input
+from worker.ml.training.anomaly_looking import average_precision, each_image
+from worker.ml.training.anomaly_places import Places
 from worker.ml.training.anomaly_threshold import RawThreshold, choose_threshold
 from worker.ml.training.bundling import NOT_KEPT, Origin, lineage_of, write_manifest
 from worker.ml.training.reporting import OnEvent, Reporter
@@ -56,8 +63,6 @@ _ENOUGH_DEV = 20
 _N_PARITY = 24
 _LOOK_PX = 128
 _LIBRARIES = ("numpy", "onnx", "openvino", "pillow")
-
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -124,22 +129,23 @@ class _Training:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         good = [item for item in self.labelled if self._is_good(item) and item.split is Split.TRAIN]
         _check_enough(len(good))
-        graph, part = self._open_patches(good)
-        seen = self._see(part, good)
+        graph = self._open_patches(good)
+        seen = self._see(self._patches(graph), good)
         _check_enough(len(seen))
         memory = self._remember(graph, [one.pool for one in seen.values()])
+        held_out = self._held_out_scores(graph, seen) if self._n_good_dev() < _ENOUGH_DEV else []
+        del seen
         raw = self._score_all(graph, memory)
-        threshold = self._threshold(graph, raw, seen)
+        threshold = self._threshold(raw, held_out)
         bundle = self._compose(graph, memory, threshold, origin)
-        model = ScoringModel(bundle, OpenVinoSession(bundle))
-        predictions, metrics = self._evaluate(model, raw)
-        bundle = self._prove(model, part, memory, threshold.value, predictions)
+        predictions, metrics = self._evaluate(bundle, raw)
+        bundle = self._prove(graph, bundle, memory, threshold.value, predictions)
         self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
         return TrainedModel(bundle.directory, bundle.manifest, metrics, {}, predictions, self.unreadable)
 
     # Reading
 
-    def _open_patches(self, good: Sequence[DatasetItem]) -> tuple[PatchGraph, CompiledPart]:
+    def _open_patches(self, good: Sequence[DatasetItem]) -> PatchGraph:
         self.reporter.begin("Features", until=0.4, message=f"Preparing {BACKBONES[self.backbone].name}")
         card = BACKBONES[self.backbone]
         self.preprocessing = plan_input(
@@ -149,11 +155,15 @@ class _Training:
         # One export serves inputs of every shape: their sides are multiples of the coarsest stride.
         backbone = exported(card, image_size_px=DEFAULT_SIDE_PX, cache_dir=self.cache_dir)
         graph = PatchGraph(backbone, self.preprocessing)
-        path = self.work_dir / "patches.onnx"
-        graph.write(path)
-        return graph, self._part(path, [scale.output for scale in graph.scales])
+        graph.write(self.work_dir / "patches.onnx")
+        return graph
+
+    def _patches(self, graph: PatchGraph) -> CompiledPart:
+        """Compile the part before the memory. Nothing holds on to it: what is compiled takes most of the memory."""
+        return self._part(self.work_dir / "patches.onnx", [scale.output for scale in graph.scales])
 
     def _part(self, path: Path, output: str | Sequence[str]) -> CompiledPart:
+        compat.return_memory()
         return image_part(path, output, self.preprocessing, precision=self.precision, n_streams=n_cpus())
 
     def _log_input(self) -> None:
@@ -184,7 +194,7 @@ class _Training:
                 pool.append(patches[np.sort(picked)].astype(np.float16))
             return _Seen(pool, cells if item.image_id in held_out else None)
 
-        return {item.image_id: seen for item, seen in self._each(items, look)}
+        return {item.image_id: seen for item, seen in each_image(items, look, self.reporter, self.unreadable)}
 
     @staticmethod
     def _cells(part: CompiledPart, picture: bytes | Path | np.ndarray, preprocessing: Preprocessing) -> list[Cells]:
@@ -198,29 +208,6 @@ class _Training:
         if len(shuffled) < _FEW:
             return shuffled
         return shuffled[: min(len(shuffled) // _N_FOLDS, _MAX_HELD_OUT)]
-
-    def _each(
-        self, items: Sequence[DatasetItem], look: Callable[[DatasetItem], _Found]
-    ) -> Iterator[tuple[DatasetItem, _Found]]:
-        """Yield what is found on each image in order, with every core busy; one that cannot be read is left out."""
-
-        def guarded(item: DatasetItem) -> _Found | str:
-            try:
-                return look(item)
-            except Exception as error:  # noqa: BLE001 - one bad image, however bad, must not end the training
-                return str(error) or type(error).__name__
-
-        with ThreadPoolExecutor(n_cpus() + 1) as pool:
-            try:
-                for n_done, (item, found) in enumerate(zip(items, pool.map(guarded, items), strict=True), start=1):
-                    self.reporter.step(n_done / len(items), f"{n_done:,} of {len(items):,} images")
-                    if not isinstance(found, str):
-                        yield item, found
-                    elif item.image_id not in self.unreadable:
-                        self.unreadable[item.image_id] = found
-                        self.reporter.log(f"Image {item.image_id} was left out: {found}", is_warning=True)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
 
     # Fitting
 
@@ -249,7 +236,10 @@ class _Training:
             on_step=on_step,
         )
 
-    def _threshold(self, graph: PatchGraph, raw: dict[int, float], seen: dict[int, _Seen]) -> RawThreshold:
+    def _n_good_dev(self) -> int:
+        return sum(item.split is Split.DEV and self._is_good(item) for item in self.labelled)
+
+    def _threshold(self, raw: dict[int, float], held_out: list[float]) -> RawThreshold:
         self.reporter.step(0.9, "Choosing the threshold")
         dev = [item for item in self.labelled if item.split is Split.DEV and item.image_id in raw]
         good = [raw[item.image_id] for item in dev if self._is_good(item)]
@@ -259,9 +249,8 @@ class _Training:
             for item in self.labelled
             if item.split is not Split.TEST and item.image_id in raw and not self._is_good(item)
         ]
-        if len(good) < _ENOUGH_DEV:
-            good += self._held_out_scores(graph, seen)
-        threshold = choose_threshold(np.array(good), np.array(abnormal))
+        _check_known(len(good) + len(held_out))
+        threshold = choose_threshold(np.array(good + held_out), np.array(abnormal))
         self.reporter.log(f"Threshold: {threshold.reason}")
         return threshold
 
@@ -313,20 +302,25 @@ class _Training:
         self.reporter.step(1.0, "Judging all images")
         path = self.work_dir / "scores.onnx"
         compose(graph, memory, 1.0, path)
-        part = self._part(path, "features")
+        self.places = Places(self.labelled, self.good_ids, self.preprocessing, seed=self.spec.seed)
+        part = self._part(path, ["features", "heat"] if self.places else ["features"])
         items = [*self.labelled, *self.dataset.unlabelled]
 
         def look(item: DatasetItem) -> float:
-            return float(part(to_pixels(self.open_image(item), self.preprocessing)[None])[0, 0])
+            score, *heat = part.all(to_pixels(self.open_image(item), self.preprocessing)[None])
+            for one in heat:
+                self.places.add(item, one[0, 1] + 1.0)
+            return float(score[0, 0])
 
-        return {item.image_id: score for item, score in self._each(items, look)}
+        return {item.image_id: score for item, score in each_image(items, look, self.reporter, self.unreadable)}
 
     def _evaluate(
-        self, model: ScoringModel, raw: dict[int, float]
+        self, bundle: Bundle, raw: dict[int, float]
     ) -> tuple[tuple[ImagePrediction, ...], dict[str, SplitMetrics]]:
         items = [item for item in (*self.labelled, *self.dataset.unlabelled) if item.image_id in raw]
         features = np.array([[raw[item.image_id]] for item in items], dtype=np.float32)
-        scores = model.session.scores(features).astype(np.float64)
+        head = head_part(bundle.model_path, bundle.manifest.features_name, bundle.manifest.scores_name)
+        scores = head([features])[0].astype(np.float64)
         predictions = tuple(
             ImagePrediction(
                 image_id=item.image_id, split=item.split, true_category_id=item.category_id, scores=tuple(row)
@@ -338,16 +332,17 @@ class _Training:
             members = [index for index, item in enumerate(items) if item.split is split]
             if members:
                 truth = np.array([self.index_of[items[index].category_id] for index in members])  # type: ignore[index]
-                measured = measure(truth, scores[members], model.manifest)
-                found = _average_precision(truth != 0, scores[members, 1])
-                metrics[split.value] = measured.model_copy(update={"average_precision": found})
+                measured = measure(truth, scores[members], bundle.manifest)
+                found = average_precision(truth != 0, scores[members, 1])
+                further = {"average_precision": found, **self.places.figures(split)}
+                metrics[split.value] = measured.model_copy(update=further)
                 self.reporter.results(split.value, metrics[split.value])
         return predictions, metrics
 
     def _prove(
         self,
-        model: ScoringModel,
-        part: CompiledPart,
+        graph: PatchGraph,
+        bundle: Bundle,
         memory: PatchLevels,
         threshold: float,
         predictions: Sequence[ImagePrediction],
@@ -359,30 +354,29 @@ class _Training:
         held_out = [item for item in items if item.split is not Split.TRAIN] or items
         order = np.random.default_rng(self.spec.seed).permutation(len(held_out))[:_N_PARITY]
         pictures = [self.open_image(held_out[index]) for index in order]
+        part = self._patches(graph)
         raw = np.array([memory.score(self._cells(part, picture, self.preprocessing)) for picture in pictures])
+        del part
         expected = np.stack([threshold / (raw + threshold), raw / (raw + threshold)], axis=1)
-        check = check_parity(model, pictures, expected)
-        if not is_proven(check, model.manifest.precision):
-            raise ParityFailed(check, model.bundle.directory)
+        check = self._check(bundle, pictures, expected, bundle.manifest.precision)
+        if not is_proven(check, bundle.manifest.precision):
+            raise ParityFailed(check, bundle.directory)
         others: tuple[ParityCheck, ...] = ()
-        if model.manifest.precision != "f32":
-            plain = ScoringModel(model.bundle, OpenVinoSession(model.bundle, precision="f32"))
-            others = (check_parity(plain, pictures, expected),)
-        manifest = model.manifest.model_copy(update={"parity": check, "parity_other": others})
-        write_manifest(model.bundle.directory, manifest)
-        return Bundle(model.bundle.directory, manifest)
+        if bundle.manifest.precision != "f32":
+            others = (self._check(bundle, pictures, expected, "f32"),)
+        manifest = bundle.manifest.model_copy(update={"parity": check, "parity_other": others})
+        write_manifest(bundle.directory, manifest)
+        return Bundle(bundle.directory, manifest)
+
+    @staticmethod
+    def _check(
+        bundle: Bundle, pictures: Sequence[bytes | Path], expected: np.ndarray, precision: Precision
+    ) -> ParityCheck:
+        compat.return_memory()
+        return check_parity(ScoringModel(bundle, OpenVinoSession(bundle, precision=precision)), pictures, expected)
 
     def _is_good(self, item: DatasetItem) -> bool:
         return item.category_id in self.good_ids
-
-
-def _average_precision(is_abnormal: np.ndarray, scores: np.ndarray) -> float | None:
-    """Return the area under precision against recall; None where one side has no image."""
-    if is_abnormal.all() or not is_abnormal.any():
-        return None
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(is_abnormal, scores))
 
 
 def _check_enough(n_good: int) -> None:
@@ -391,3 +385,8 @@ def _check_enough(n_good: int) -> None:
             "At least two readable good images are needed in the train split, and ten are better. Label more images "
             "as good, or move some to the train split."
         )
+
+
+def _check_known(n_good: int) -> None:
+    if not n_good:
+        raise NotTrainable("No good image of the dev split can be read, and the threshold is chosen on them.")
