@@ -14,7 +14,8 @@ class Line:
 
     Attributes:
         kizu: The installation.
-        rest: A program with the owner's key.
+        key: The owner's.
+        rest: A program with it.
         project_id: The full project: 60 labelled images, 12 without a label, two models, an endpoint with calls.
         model_ids: Its models, the older first.
         deployment_id: Its endpoint.
@@ -25,6 +26,7 @@ class Line:
     """
 
     kizu: RunningKizu
+    key: str
     rest: Rest
     project_id: int
     image_ids: tuple[int, ...]
@@ -71,6 +73,7 @@ def build_line(kizu: RunningKizu) -> Line:
             ).raise_for_status()
     return Line(
         kizu=kizu,
+        key=key,
         rest=rest,
         project_id=project_id,
         image_ids=tuple(image_ids),

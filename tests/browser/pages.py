@@ -1,6 +1,7 @@
 """Every page for somebody who is signed in."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tests.browser.line import Line
 
@@ -42,4 +43,32 @@ PAGES: dict[str, Callable[[Line], str]] = {
     "keys": lambda it: "/settings/keys",
     "account": lambda it: "/settings/account",
     "problem types": lambda it: "/problems/not_found",
+}
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A project with shapes, its models and an endpoint; the first model found something on the image."""
+
+    project_id: int
+    model_ids: tuple[str, ...]
+    deployment_id: str
+    image_id: int
+
+
+# Of projects with shapes, what is not as in classification. Type and name: address under the project
+SHAPE_PAGES: dict[tuple[str, str], Callable[[Shaped], str]] = {
+    ("boxes", "data"): lambda it: f"data?image={it.image_id}",
+    ("boxes", "label"): lambda it: f"label?image={it.image_id}",
+    ("masks", "label"): lambda it: f"label?image={it.image_id}",
+    ("boxes", "train"): lambda it: "train",
+    ("boxes", "model"): lambda it: f"models/{it.model_ids[0]}",
+    ("masks", "model"): lambda it: f"models/{it.model_ids[0]}",
+    ("masks", "model, images"): lambda it: f"models/{it.model_ids[0]}/images?split=test",
+    ("boxes", "model, one image"): lambda it: f"models/{it.model_ids[0]}/images/{it.image_id}",
+    ("masks", "model, one image"): lambda it: f"models/{it.model_ids[0]}/images/{it.image_id}",
+    ("boxes", "compare"): lambda it: f"models/compare?a={it.model_ids[0]}&b={it.model_ids[1]}",
+    ("masks", "endpoint"): lambda it: f"deploy/{it.deployment_id}",
+    ("boxes", "references"): lambda it: "references",
+    ("masks", "monitor"): lambda it: "monitor",
 }

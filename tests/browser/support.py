@@ -87,8 +87,12 @@ class RunningKizu:
 
     def command(self, *words: str) -> str:
         """Run `kizu WORDS` on this installation; return what it printed."""
+        return self.module("app.cli", *words)
+
+    def module(self, name: str, *words: str) -> str:
+        """Run a Python module on this installation; return what it printed."""
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "app.cli", *words],
+            [sys.executable, "-P", "-m", name, *words],
             cwd=ROOT,
             env={**_clean_environment(), "KIZU_HOME": str(self.home)},
             capture_output=True,

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.line import BACKBONE, Line
-from tests.browser.pages import PAGES
+from tests.browser.pages import PAGES, SHAPE_PAGES, Shaped
 from tests.browser.support import (
     MAX_SHIFT,
     Complaints,
@@ -111,6 +111,36 @@ def test_page(
     look(page, line.url + PAGES[name](line), complaints=complaints)
     if picture := PICTURES.get((name, theme, width_px)):
         keep(page, picture)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def shaped(line: Line) -> dict[str, Shaped]:
+    """Beside the line, a project with boxes and one with masks, with models of theirs."""
+    made = json.loads(line.kizu.module("tests.browser.shape_models", line.url, line.key).splitlines()[-1])
+    return {name: Shaped(**one) for name, one in made.items()}
+
+
+def shape_views() -> list[tuple[str, str, str, int]]:
+    """Return what is looked at: type, page, theme, width; each page once, and those of both types in both looks."""
+    return [(*page, *LOOKS[place % len(LOOKS)]) for place, page in enumerate(SHAPE_PAGES)]
+
+
+@pytest.mark.parametrize(("kind", "name", "theme", "width_px"), shape_views())
+def test_page_of_shapes(
+    line: Line,
+    shaped: dict[str, Shaped],
+    signed_in: Callable[..., BrowserContext],
+    kind: str,
+    name: str,
+    theme: str,
+    width_px: int,
+) -> None:
+    page = signed_in(theme, width_px).new_page()
+    complaints = Complaints()
+    complaints.listen(page)
+    one = shaped[kind]
+    look(page, f"{line.url}/projects/{one.project_id}/{SHAPE_PAGES[kind, name](one)}", complaints=complaints)
     page.close()
 
 
