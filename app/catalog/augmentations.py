@@ -42,7 +42,14 @@ AUGMENTATIONS: tuple[AugmentationCard, ...] = (
 )
 
 DEFAULT_AUGMENTATIONS: dict[TaskType, Augmentations] = {
+    # Classes are told by fine differences more often than boxes are: pictures are changed less.
+    TaskType.CLASSIFICATION: Augmentations(zoom=0.1, shift=0.05, brightness=0.08, contrast=0.15, noise=2),
     TaskType.DETECTION: Augmentations(),  # a turned box is drawn too large
     TaskType.SEGMENTATION: Augmentations(rotation_deg=12),
 }
-"""Of the tasks whose heads learn by gradient; the others look at each picture as it is."""
+"""Of the tasks in which something learns by gradient; the others look at each picture as it is."""
+
+
+def are_changed(task: TaskType, method: str) -> bool:
+    """Return whether pictures are changed while something learns by gradient, or looked at as they are."""
+    return task in DEFAULT_AUGMENTATIONS and (task is not TaskType.CLASSIFICATION or method == "fine_tuning")

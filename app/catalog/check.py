@@ -1,6 +1,6 @@
 """Validation of what a person chose against what the catalog has."""
 
-from app.catalog.augmentations import DEFAULT_AUGMENTATIONS
+from app.catalog.augmentations import DEFAULT_AUGMENTATIONS, are_changed
 from app.catalog.backbones import BACKBONES
 from app.catalog.heads import HEADS, HeadCard
 from app.catalog.methods import METHODS
@@ -49,8 +49,10 @@ def check(spec: TrainSpec, task: TaskType) -> None:
         raise _incompatible("backbone", f"{BACKBONES[spec.backbone].name} does not serve {task.value}.")
     if task not in method.tasks:
         raise _incompatible("method", f"{method.name} does not serve {task.value} yet.")
-    if spec.augmentations is not None and task not in DEFAULT_AUGMENTATIONS:
-        raise _incompatible("augmentations", f"A head for {task.value} is solved exactly: pictures are not changed.")
+    if spec.augmentations is not None and not are_changed(task, spec.method):
+        says = f"A head for {task.value} is solved exactly: pictures are not changed."
+        cure = " Choose fine-tuning, or leave the changes empty." if task in DEFAULT_AUGMENTATIONS else ""
+        raise _incompatible("augmentations", says + cure)
     head = head_of(spec, task)
     if task is not head.task:
         raise _incompatible("head", f"{head.name} answers {head.task.value}, not {task.value}.")

@@ -25,7 +25,7 @@ HEADS: dict[str, HeadCard] = {
             description="Regularised logistic regression on the pooled features of all stages; its strength is chosen "
             "by cross-validation. A kernel part is added where that lowers the error on held-out images.",
             task=TaskType.CLASSIFICATION,
-            methods=frozenset({"feature_extraction"}),
+            methods=frozenset({"feature_extraction", "fine_tuning"}),
         ),
         HeadCard(
             id="patch_memory",

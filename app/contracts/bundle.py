@@ -138,6 +138,18 @@ class ParityCheck(BaseModel):
     engine: str = Field(description="For example `openvino 2026.4.1 CPU f32`")
 
 
+class TunedChoice(BaseModel):
+    """What a fine-tuning of a classifier compared on images held out, and which network it published."""
+
+    model_config = ConfigDict(frozen=True)
+
+    published: Literal["frozen", "tuned"] = Field(description="Whether the backbone's last stages learned")
+    measured_on: str
+    n_images: int
+    frozen_log_loss: float = Field(description="In nats, after calibration on the same images; lower is better")
+    tuned_log_loss: float
+
+
 class BundleManifest(BaseModel):
     """`manifest.json` of a bundle. Format versions are whole numbers; a reader refuses a newer one."""
 
@@ -173,6 +185,7 @@ class BundleManifest(BaseModel):
     )
     tiling: Tiling | None = Field(default=None, description="How large pictures are cut; None reads them whole")
     reference: BundledReferences | None = Field(default=None, description="What pictures are compared with")
+    tuning: TunedChoice | None = Field(default=None, description="Classification by fine-tuning: what was better")
     parity: ParityCheck | None = None
     parity_other: tuple[ParityCheck, ...] = Field(
         default=(), description="The same images in other engines or precisions, for the record"

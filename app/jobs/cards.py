@@ -118,6 +118,7 @@ def _curve(row: JobRow, name: str, lines: dict[str, dict[float, float]]) -> Curv
 # Title, what lies along the x axis, and the name of a single line, of each curve that a training draws.
 _CURVES: dict[str, tuple[str, str, str]] = {
     "cross_validated_auroc": ("AUROC in cross-validation", "log10 of C, the inverse of the regularisation", "AUROC"),
+    "probability": ("Probability of the right class", "epoch", "images held out"),
     "auroc_by_share_of_labels": ("AUROC on images held out", "share of the labels used", "AUROC"),
 }
 

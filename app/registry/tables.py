@@ -16,6 +16,7 @@ TITLES = {
     "regularisation": "Regularisation",
     "sizes": "Image sizes",
     "heads": "Heads",
+    "tuning": "Fine-tuning",
 }
 _CHOSEN = ("chosen", "is_chosen", "selected")
 _SHORT = {

@@ -141,11 +141,17 @@ def test_changes_while_learning_are_previewed_and_reach_the_job(browser: TestCli
     assert "blur 1.5 px" in browser.get(stem).text
 
 
-def test_what_is_solved_exactly_takes_no_changes(browser: TestClient, labelled: Project) -> None:
-    assert "Changes while learning" not in browser.get(f"/projects/{labelled.id}/train").text
-    answer = browser.post(f"/projects/{labelled.id}/train", data={"noise": "3"}, headers=HTMX)
+def test_what_is_solved_exactly_takes_no_changes_and_fine_tuning_does(browser: TestClient, labelled: Project) -> None:
+    stem = f"/projects/{labelled.id}/train"
+    assert "Used by fine-tuning alone" in browser.get(stem).text
+    answer = browser.post(stem, data={"noise": "3"}, headers=HTMX)
     assert answer.status_code == 422
     assert "solved exactly" in answer.text
+    assert browser.post(stem, data={"noise": "3", "method": "fine_tuning"}, headers=HTMX).status_code == 201
+    with new_session() as session:
+        spec = TrainSpec.model_validate(session.scalars(select(Job)).one().spec)
+    assert (spec.method, spec.augmentations.noise) == ("fine_tuning", 3)
+    assert "Fine-tuning" in browser.get(stem).text
 
 
 def test_train_without_script_queues_one_job_and_goes_back(

@@ -8,12 +8,16 @@ import hashlib
 import os
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.catalog import BackboneCard
 from app.catalog.exports import EXPORT_VERSION, graph_path
 from worker.ml.backbones.layout import LAST_MAP, FeatureLayout, layout_of, map_names
+
+if TYPE_CHECKING:
+    from worker.ml.backbones.base import Backbone
 
 INPUT_NAME = "image"
 FEATURES_NAME = "features"
@@ -22,18 +26,23 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class ExportedBackbone:
-    """A backbone's graph: input `image` (B, 3, size, size); outputs `features` (B, D) and the maps of its layout."""
+    """A backbone's graph: input `image` (B, 3, size, size); outputs `features` (B, D) and the maps of its layout.
+
+    `learned` is the SHA-256 of a graph whose weights learned here, empty where they are those of the card.
+    """
 
     card: BackboneCard
     image_size_px: int
     path: Path
     layout: FeatureLayout
+    learned: str = ""
 
     @property
     def identity(self) -> str:
         """Hash of everything that shapes the features: weights, architecture, size and the way of exporting."""
         facts = (self.card.id, self.card.architecture, self.card.weights_sha256, self.image_size_px, EXPORT_VERSION)
-        return hashlib.sha256(repr((*facts, self.layout)).encode()).hexdigest()
+        own = (self.learned,) if self.learned else ()
+        return hashlib.sha256(repr((*facts, self.layout, *own)).encode()).hexdigest()
 
 
 def exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> ExportedBackbone:
@@ -49,18 +58,25 @@ def exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> Expo
     return graph
 
 
+def export_learned(backbone: "Backbone", *, image_size_px: int, path: Path) -> ExportedBackbone:
+    """Write the graph of a backbone whose weights are no longer those of its card."""
+    graph = ExportedBackbone(backbone.card, image_size_px, path, layout_of(backbone.card))
+    _write(graph, backbone)
+    return replace(graph, learned=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def is_exported(card: BackboneCard, *, image_size_px: int, cache_dir: Path) -> bool:
     """Return whether `exported` would find the graph ready."""
     return graph_path(card, image_size_px=image_size_px, cache_dir=cache_dir).exists()
 
 
-def _write(graph: ExportedBackbone) -> None:
+def _write(graph: ExportedBackbone, backbone: "Backbone | None" = None) -> None:
     graph.path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=graph.path.parent, suffix=".partial")
     os.close(handle)
     partial = Path(name)
     try:
-        _export(graph, partial)
+        _export(graph, partial, backbone)
         _free_batch_size(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -69,7 +85,7 @@ def _write(graph: ExportedBackbone) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _export(graph: ExportedBackbone, path: Path) -> None:
+def _export(graph: ExportedBackbone, path: Path, backbone: "Backbone | None") -> None:
     import torch
     from torch import Tensor, nn
 
@@ -80,7 +96,7 @@ def _export(graph: ExportedBackbone, path: Path) -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.backbone = load(graph.card)
+            self.backbone = backbone or load(graph.card)
 
         def forward(self, image: Tensor) -> tuple[Tensor, ...]:
             features = self.backbone(image)

@@ -36,6 +36,17 @@ _BLOCKS: dict[type[Backbone], Callable[..., list[nn.Module]]] = {
 }
 
 
+def last_of(backbone: Backbone) -> nn.Module:
+    """Return what makes the last map from the one of the last block."""
+    return _LAST[type(backbone)](backbone)
+
+
+_LAST: dict[type[Backbone], Callable[..., nn.Module]] = {
+    TimmEfficientNet: lambda backbone: nn.Sequential(backbone.net.conv_head, backbone.net.bn2),
+    Toy: lambda backbone: nn.Sequential(backbone.last, nn.ReLU()),
+}
+
+
 def taps_of(card: BackboneCard, *, finest_stride: int) -> tuple[int, ...]:
     """Return the last map of each stride from `finest_stride` on; the last three where that leaves fewer than two."""
     last = {one.stride: index for index, one in enumerate(card.maps)}
@@ -89,3 +100,21 @@ class Tail(nn.Module):
         with torch.no_grad():
             for own, other in zip(self.blocks, blocks, strict=True):
                 other.load_state_dict(own.state_dict())
+
+
+class PooledTail(Tail):
+    """All blocks after map `entry`, beside what is pooled of the maps before: all that a classifier's features need.
+
+    Args:
+        backbone: Where the blocks come from; it is not changed.
+        entry: The map that the tail reads; one block at least comes after it.
+    """
+
+    def __init__(self, backbone: Backbone, *, entry: int) -> None:
+        super().__init__(backbone, entry=entry, taps=range(entry + 1, len(backbone.card.maps)))
+        self.last = copy.deepcopy(last_of(backbone)).requires_grad_(False)
+
+    def forward(self, inputs: Sequence[Tensor], *, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """Return the second input, pooled features (B, D'), then the maps of `taps`, then the last map."""
+        maps = super().forward(inputs[:1], dtype=dtype)
+        return [inputs[1], *maps, self.last(maps[-1])]

@@ -114,23 +114,65 @@ def make_crops(
         tiling and tiling.model_dump_json(),
         [item.model_dump_json(include={"annotations"}) for item in items] if with_classes else None,
     )
-    key, notes = hashlib.sha256(repr(facts).encode()).hexdigest(), path.with_suffix(".json")
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()
     if not plan:
         return Crops(np.zeros(shape, dtype=np.uint8), np.zeros(0, dtype=np.int64), [])
-    unreadable = _finished(notes, key) if path.exists() else None
-    if unreadable is None:
-        pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        unreadable = _fill(pixels, plan, preprocessing, open_image, on_image)
-        pixels.flush()
-        if with_classes:
-            classes = np.lib.format.open_memmap(_classes_path(path), mode="w+", dtype=np.uint8, shape=shape[:3])
-            _draw(classes, plan, index_of, preprocessing)
-            classes.flush()
-        notes.write_text(json.dumps({"key": key, "unreadable": unreadable}))
-    pixels = np.load(path, mmap_mode="r")
-    rows = np.array([index for index, (item, _) in enumerate(plan) if item.sha256 not in unreadable], dtype=np.int64)
+
+    def draw() -> None:
+        classes = np.lib.format.open_memmap(_classes_path(path), mode="w+", dtype=np.uint8, shape=shape[:3])
+        _draw(classes, plan, index_of, preprocessing)
+        classes.flush()
+
+    stored = _Stored(path, key, preprocessing, open_image, on_image)
+    pixels, rows, unreadable = stored.pictures(plan, draw if with_classes else lambda: None)
     drawn = np.load(_classes_path(path), mmap_mode="r") if with_classes else None
     return Crops(pixels, rows, [marked[index] for index in rows], unreadable, drawn)
+
+
+def whole_pictures(
+    items: Sequence[DatasetItem],
+    labels: np.ndarray,
+    *,
+    preprocessing: Preprocessing,
+    open_image: OpenPicture,
+    path: Path,
+    on_image: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Crops:
+    """Return images as a whole, each marked with its class (N,) and no box; else as `make_crops`."""
+    plan = [(item, window) for item in items for window in windows_of(item.width_px, item.height_px, None)]
+    facts = ([item.sha256 for item in items], preprocessing.model_dump_json())
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()
+    pixels, rows, unreadable = _Stored(path, key, preprocessing, open_image, on_image).pictures(plan)
+    marked = [Marked(np.zeros((1, 4), dtype=np.float32), labels[row : row + 1]) for row in rows]
+    return Crops(pixels, rows, marked, unreadable)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The file of windows, and beside it what it was made from (`key`) and which images could not be read."""
+
+    path: Path
+    key: str
+    preprocessing: Preprocessing
+    open_image: OpenPicture
+    on_image: Callable[[int, int], None]
+
+    def pictures(
+        self, plan: Sequence[tuple[DatasetItem, Window]], also: Callable[[], None] = lambda: None
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+        """Return the pixels, which rows of them are good, and why others are not; `also` is done where they are new."""
+        notes = self.path.with_suffix(".json")
+        unreadable = _finished(notes, self.key) if self.path.exists() else None
+        if unreadable is None:
+            shape = (len(plan), self.preprocessing.height_px, self.preprocessing.width_px, 3)
+            pixels = np.lib.format.open_memmap(self.path, mode="w+", dtype=np.uint8, shape=shape)
+            unreadable = _fill(pixels, plan, self.preprocessing, self.open_image, self.on_image)
+            pixels.flush()
+            also()
+            notes.write_text(json.dumps({"key": self.key, "unreadable": unreadable}))
+        bad = unreadable
+        rows = np.array([index for index, (item, _) in enumerate(plan) if item.sha256 not in bad], dtype=np.int64)
+        return np.load(self.path, mmap_mode="r"), rows, unreadable
 
 
 def _classes_path(path: Path) -> Path:

@@ -67,7 +67,8 @@ class FeatureExtractor:
     ) -> None:
         self.backbone = backbone
         self.preprocessing = preprocessing
-        self._on_gpu = has_cuda()
+        # On a GPU the weights are read anew from the card's file: what learned here is only in its graph.
+        self._on_gpu = has_cuda() and not backbone.learned
         self.precision = "f32" if self._on_gpu else supported_precision(precision)
         self._open_image = open_image
         self._directory = cache_dir / "features"

@@ -1,4 +1,4 @@
-"""Training a classifier by feature extraction: choose, read, fit, calibrate, compose, evaluate, prove.
+"""Training a classifier: choose, read, fit, tune where asked for, calibrate, compose, evaluate, prove.
 
 N is the number of images, D the length of the features, K the number of classes.
 """
@@ -21,6 +21,7 @@ from app.contracts.bundle import (
     ParityCheck,
     Precision,
     Preprocessing,
+    TunedChoice,
 )
 from app.contracts.dataset import Dataset, DatasetItem
 from app.contracts.jobs import Comparison, TrainSpec
@@ -47,7 +48,7 @@ from worker.ml.training.choices import (
     stack,
     write_choices,
 )
-from worker.ml.training.fitting import Fitted, Labelled, fit_classifier
+from worker.ml.training.fitting import Fitted, Labelled, Seen, fit_classifier
 from worker.ml.training.reporting import OnEvent, Reporter
 from worker.ml.training.result import TrainedModel
 from worker.ml.training.tables import tables_of
@@ -117,6 +118,8 @@ class _Training:
         self.work_dir = work_dir
         self.reporter = reporter
         self.precision = precision
+        facts = (spec.model_dump_json(exclude={"name"}), dataset.content_hash(), precision)
+        self._key = hashlib.sha256(repr(facts).encode()).hexdigest()
         self.index_of = {category.id: index for index, category in enumerate(dataset.categories)}
         self.labelled = [item for item in dataset.items if item.category_id in self.index_of]
         self._extractors: dict[str, FeatureExtractor] = {}
@@ -126,17 +129,18 @@ class _Training:
         check_trainable(item.category_id for item in self._train_items())
         choices = self._choose()
         symmetry = SYMMETRIES[choices.symmetry]
-        extracted = self._extract(choices.backbone, symmetry)
+        extractor = self._extractor(choices.backbone)
+        extracted = self._extract(extractor, symmetry)
         items = [item for item in self.labelled if item.sha256 not in extracted.unreadable]
         items.sort(key=lambda item: _SPLITS.index(item.split))  # so that each split is a slice, and none is copied
         check_trainable(item.category_id for item in items if item.split is Split.TRAIN)
         features = stack(extracted.vectors, items, symmetry)
         truth = self._truth(items)
-        fitted = self._fit(items, features, truth)
-        lineage = self._lineage(choices, fitted, origin)
-        bundle = self._compose(choices.backbone, symmetry, fitted, lineage)
+        seen = Seen(extractor, extracted, features, self._fit(items, features, truth))
+        seen, tuning = self._tune(choices, items, truth, seen) if self._is_tuned else (seen, None)
+        bundle = self._compose(seen, symmetry, self._lineage(choices, seen.fitted, origin), tuning)
         model = ScoringModel(bundle, OpenVinoSession(bundle))
-        predictions, scores = self._predict(model, items, features, extracted, symmetry)
+        predictions, scores = self._predict(model, items, seen, symmetry)
         with ThreadPoolExecutor(1) as beside:  # the network runs outside of Python's lock, so both get a core
             measured = beside.submit(self._measure, model, items, truth, scores)
             bundle = self._prove(model, items, predictions)
@@ -144,7 +148,7 @@ class _Training:
         for split, figures in metrics.items():
             self.reporter.results(split, figures)
         self.reporter.begin("Publishing", until=1.0, message="Ready to publish")
-        tables = tables_of(choices.comparisons, fitted)
+        tables = tables_of(choices.comparisons, seen.fitted, tuning)
         unreadable = {item.image_id: why for item in self._all() if (why := extracted.unreadable.get(item.sha256))}
         return TrainedModel(bundle.directory, bundle.manifest, metrics, tables, predictions, unreadable)
 
@@ -153,9 +157,7 @@ class _Training:
     def _choose(self) -> Choices:
         self.reporter.begin("Comparison", until=_COMPARED / 2)
         path = self.work_dir / "choices.json"
-        facts = (self.spec.model_dump_json(exclude={"name"}), self.dataset.content_hash(), self.precision)
-        key = hashlib.sha256(repr(facts).encode()).hexdigest()
-        earlier = read_choices(path, key)
+        earlier = read_choices(path, self._key)
         if earlier is not None:
             self.reporter.log("Going on with the backbone and the symmetries that were chosen before.")
             for table in earlier.comparisons:
@@ -177,7 +179,7 @@ class _Training:
         for table in comparisons:
             self.reporter.log(f"{table.what.capitalize()}: {table.reason}")
         choices = Choices(backbone, symmetry, tuple(comparisons))
-        write_choices(path, key, choices)
+        write_choices(path, self._key, choices)
         return choices
 
     def _chooser(self, at_most: int) -> Chooser:
@@ -196,13 +198,13 @@ class _Training:
 
     # Features
 
-    def _extract(self, backbone: str, symmetry: SymmetryCard) -> Extracted:
-        self.reporter.begin("Features", until=0.75, message="Reading images")
+    def _extract(self, extractor: FeatureExtractor, symmetry: SymmetryCard) -> Extracted:
+        self.reporter.begin("Features", until=0.35 if self._is_tuned else 0.75, message="Reading images")
 
         def report(done: int, total: int) -> None:
             self.reporter.step(done / total, f"{done:,} of {total:,} images")
 
-        extracted = self._extractor(backbone).extract(self._all(), symmetry.views, on_images=report)
+        extracted = extractor.extract(self._all(), symmetry.views, on_images=report)
         if extracted.n_computed:
             rate = extracted.n_computed / max(extracted.seconds, 1e-9)
             self.reporter.log(f"Computed {extracted.n_computed:,} feature vectors, {rate:.0f} a second.")
@@ -240,7 +242,7 @@ class _Training:
     # Fitting
 
     def _fit(self, items: Sequence[DatasetItem], features: np.ndarray, truth: np.ndarray) -> Fitted:
-        self.reporter.begin("Fitting", until=0.85, message="Choosing the regularisation")
+        self.reporter.begin("Fitting", until=0.4 if self._is_tuned else 0.85, message="Choosing the regularisation")
         train, dev = _rows_of(Split.TRAIN, items), _rows_of(Split.DEV, items)
         return fit_classifier(
             Labelled(features[train], truth[train]),
@@ -250,14 +252,36 @@ class _Training:
             reporter=self.reporter,
         )
 
+    @property
+    def _is_tuned(self) -> bool:
+        return self.spec.method == "fine_tuning"
+
+    def _tune(
+        self, choices: Choices, items: Sequence[DatasetItem], truth: np.ndarray, seen: Seen
+    ) -> tuple[Seen, TunedChoice]:
+        # Imports torch, which feature extraction does without.
+        from worker.ml.training.classification_tuning import Circumstances, tuned
+
+        given = Circumstances(
+            spec=self.spec,
+            dataset=self.dataset,
+            symmetry=SYMMETRIES[choices.symmetry],
+            open_image=self.open_image,
+            work_dir=self.work_dir,
+            precision=self.precision,
+            key=f"{self._key} {choices.backbone} {choices.symmetry}",
+            reporter=self.reporter,
+        )
+        return tuned(items, truth, seen, given)
+
     # Bundle
 
-    def _compose(self, backbone: str, symmetry: SymmetryCard, fitted: Fitted, lineage: Lineage) -> Bundle:
+    def _compose(self, seen: Seen, symmetry: SymmetryCard, lineage: Lineage, tuning: TunedChoice | None) -> Bundle:
         self.reporter.begin("Evaluation", until=0.95, message="Composing the model")
         directory = self.work_dir / "bundle"
         directory.mkdir(exist_ok=True)
         (directory / MANIFEST_NAME).unlink(missing_ok=True)  # while it is missing, the bundle is not whole
-        extractor = self._extractor(backbone)
+        extractor, fitted = seen.extractor, seen.fitted
         path = directory / MODEL_NAME
         head = fitted.head.cooled(fitted.temperature)
         compose(extractor.backbone, symmetry.views, head, fitted.feature_mean, path)
@@ -273,6 +297,7 @@ class _Training:
             precision=extractor.precision,
             views=tuple(view.index for view in symmetry.views),
             lineage=lineage,
+            tuning=tuning,
         )
         write_manifest(directory, manifest)
         return read_bundle(directory)
@@ -285,7 +310,7 @@ class _Training:
             self.dataset,
             backbone=choices.backbone,
             head=f"{head}+kernel" if fitted.head.kernel else head,
-            libraries=_LIBRARIES,
+            libraries=(*_LIBRARIES, "torch") if self._is_tuned else _LIBRARIES,
             symmetry=choices.symmetry,
         )
 
@@ -295,13 +320,12 @@ class _Training:
         self,
         model: ScoringModel,
         items: Sequence[DatasetItem],
-        features: np.ndarray,
-        extracted: Extracted,
+        seen: Seen,
         symmetry: SymmetryCard,
     ) -> tuple[tuple[ImagePrediction, ...], np.ndarray]:
         """Return what the model says of every image, and the scores (N, K) of the labelled ones."""
         self.reporter.step(0.3, "Evaluating")
-        scores = model.session.scores(features).astype(np.float64)
+        scores, extracted = model.session.scores(seen.features).astype(np.float64), seen.extracted
         predictions = [
             ImagePrediction(
                 image_id=item.image_id, split=item.split, true_category_id=item.category_id, scores=tuple(row)

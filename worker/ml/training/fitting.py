@@ -10,6 +10,7 @@ from app.contracts.bundle import DecisionRule
 from app.contracts.dataset import CategoryRef
 from app.inference.sessions.openvino import n_cpus
 from app.inference.threshold import choose_rule
+from worker.ml.data.extraction import Extracted, FeatureExtractor
 from worker.ml.heads.kernel import Head, KernelFit, Stacked, can_fit
 from worker.ml.heads.linear import (
     N_FOLDS,
@@ -43,7 +44,8 @@ class Labelled:
 class Fitted:
     """A head with everything that was chosen with it. `feature_mean` (D,) is that of the training images.
 
-    `stacked` is None where a kernel part was not tried: too few images, or too many.
+    `stacked` is None where a kernel part was not tried: too few images, or too many. `held_out` (N, K) are the
+    logits of the training images, each by a fit that had not seen it.
     """
 
     head: Head
@@ -53,6 +55,17 @@ class Fitted:
     strength: float
     stacked: Stacked | None
     feature_mean: np.ndarray
+    held_out: np.ndarray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images as one backbone sees them: the features (N, D) of the labelled ones in order, and the head on them."""
+
+    extractor: FeatureExtractor
+    extracted: Extracted
+    features: np.ndarray
+    fitted: Fitted
 
 
 def fit_classifier(
@@ -76,7 +89,7 @@ def fit_classifier(
     reporter.step(0.8, "Calibrating")
     temperature, decision = _calibrate(head, dev, held_out, train.truth, categories)
     mean = train.features.mean(axis=0, dtype=np.float64)
-    return Fitted(head, temperature, decision, results, best.strength, stacked, mean)
+    return Fitted(head, temperature, decision, results, best.strength, stacked, mean, held_out)
 
 
 def _with_kernel(

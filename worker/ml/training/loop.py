@@ -223,7 +223,8 @@ class Loop:
         decay = min(self._settings.ema_decay, (1 + index) / (10 + index))
         own, averages = self._own_values, self._averaged_values
         torch._foreach_lerp_(averages[True], own[True], 1.0 - decay)
-        torch._foreach_copy_(averages[False], own[False])
+        if averages[False]:
+            torch._foreach_copy_(averages[False], own[False])
 
     def _note(self, epoch: Epoch) -> None:
         history = self.history

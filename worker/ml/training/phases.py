@@ -129,11 +129,11 @@ class PhasedFit:
 
     def run(self, phases: Sequence[Phase], *, budget_s: float | None) -> Network:
         """Run the phases one after the other; with a budget, each gets as many epochs as fit into its share."""
-        network = self._network(phases[0])
+        network = self.network(phases[0])
         done = 0.0
         for index, phase in enumerate(phases):
             if index:
-                network = self._network(phase)  # with the same head, which knows what it learned
+                network = self.network(phase)  # with the same head, which knows what it learned
             n_epochs = self._n_epochs(phase, network, budget_s)
             self._run_phase(phase, network, n_epochs, start=done)
             done += phase.share_of_budget
@@ -155,7 +155,8 @@ class PhasedFit:
         # The rounding of bf16 is far below what changing the pictures does to the maps.
         return FrozenPart(self._ground.graph, network.tail.inputs, picture or self._ground.picture, precision="bf16")
 
-    def _network(self, phase: Phase) -> Network:
+    def network(self, phase: Phase) -> Network:
+        """Return what learns in a phase: the head, and what of the backbone comes after the frozen part."""
         card, taps = self._ground.card, self._learner.taps
         entry = last_of_stride(card, _FROZEN_STRIDE) if phase.backbone_share else taps[-1]
         network = Network(Tail(self.backbone, entry=min(entry, taps[-1]), taps=taps), self._learner.head)

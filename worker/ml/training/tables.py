@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from app.contracts.bundle import TunedChoice
 from app.contracts.jobs import Comparison
 from worker.ml.heads.kernel import Stacked
 from worker.ml.training.fitting import Fitted
@@ -10,12 +11,14 @@ from worker.ml.training.fitting import Fitted
 _KEYS = {"backbone": "backbones", "symmetry": "symmetries"}
 
 
-def tables_of(comparisons: Sequence[Comparison], fitted: Fitted) -> dict[str, Any]:
+def tables_of(comparisons: Sequence[Comparison], fitted: Fitted, tuning: TunedChoice | None = None) -> dict[str, Any]:
     """Return one table for each choice that was measured."""
     tables = {_KEYS[table.what]: _choice(table) for table in comparisons}
     tables["regularisation"] = _strengths(fitted)
     if fitted.stacked is not None:
         tables["heads"] = _heads(fitted, fitted.stacked)
+    if tuning is not None:
+        tables["tuning"] = _tuning(tuning)
     return tables
 
 
@@ -58,4 +61,16 @@ def _heads(fitted: Fitted, stacked: Stacked) -> dict[str, Any]:
         f"The kernel part is added where it lowers the cross-validated log-loss by more than a standard error "
         f"({stacked.gain_error:.4f})."
     )
+    return {"note": note, "rows": rows}
+
+
+def _tuning(tuning: TunedChoice) -> dict[str, Any]:
+    rows = [
+        {"name": name, "log_loss": loss, "is_chosen": tuning.published == key}
+        for key, name, loss in (
+            ("frozen", "Frozen backbone", tuning.frozen_log_loss),
+            ("tuned", "Last stages learned too", tuning.tuned_log_loss),
+        )
+    ]
+    note = f"The lower log-loss after calibration wins, on {tuning.measured_on}: {tuning.n_images:,}."
     return {"note": note, "rows": rows}
