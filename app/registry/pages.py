@@ -134,6 +134,7 @@ def show(
         lineage=screens.lineage_facts(row, manifest),
         references=sorted(manifest.reference.pictures.items())[:_N_REFERENCES] if manifest.reference else [],
         parity=manifest.parity,
+        parity_other=manifest.parity_other,
         tables=tables_of(row.model.tables),
         **context,
     )

@@ -13,6 +13,7 @@ from app.contracts.tasks import Split, TaskType
 from app.inference.bundle import read_bundle
 from app.inference.engine import Engine
 from app.inference.finder import Finder
+from app.inference.sessions.openvino import supported_precision
 from tests.drawn import Drawn
 from worker.ml.evaluation.parity import ParityFailed
 from worker.ml.training import detection, detection_fit, shape_training
@@ -108,7 +109,13 @@ def test_finds_what_was_drawn_and_proves_its_file(trained):
     assert {row.n_drawn for row in test.classes} != {0}
     assert trained.manifest.parity.max_score_difference <= 1e-3
     assert trained.manifest.parity.n_changed_decisions == 0
-    assert read_bundle(trained.bundle_dir).manifest == trained.manifest
+    assert trained.manifest.parity.engine.endswith("f32")
+    bundle = read_bundle(trained.bundle_dir)
+    assert bundle.manifest == trained.manifest
+    served_in = Finder(bundle).precision
+    assert served_in == trained.manifest.precision == supported_precision("bf16")
+    others = [check.engine.split()[-1] for check in trained.manifest.parity_other]
+    assert others == ([] if served_in == "f32" else [served_in])
     assert "dev images" in trained.manifest.decision.reason
 
 

@@ -30,8 +30,6 @@ from worker.ml.training.reporting import OnEvent
 from worker.ml.training.result import TrainedModel
 from worker.ml.training.shape_training import Found, ShapeTraining, shown
 
-_LOOK_S = 0.03  # for one image, at the end
-
 
 def train_detection(
     spec: TrainSpec,
@@ -56,8 +54,7 @@ def train_detection(
         cache_dir: Kept between trainings: exported backbones.
         work_dir: This training's own folder.
         on_event: Receives progress, points and log lines; may raise to stop.
-        precision: Arithmetic of what is learned; `bf16` falls back to `f32` on a CPU without it. The finished model is
-            always f32.
+        precision: Arithmetic of what is learned; `bf16` falls back to `f32` on a CPU without it.
         origin: For the lineage.
 
     Raises:
@@ -72,6 +69,7 @@ class _Training(ShapeTraining[Finder, DetectionMetrics]):
     head = "detector"
     drawn_as = "a box"
     small_px = SMALL_BOX_PX
+    fit_share, look_s = 0.94, 0.03
     libraries = ("faster-coco-eval", "numpy", "onnx", "openvino", "pillow", "torch")
 
     def fit(self, train: Crops, dev: Crops, preprocessing: Preprocessing, *, budget_s: float | None) -> Whole:
@@ -85,21 +83,14 @@ class _Training(ShapeTraining[Finder, DetectionMetrics]):
         )
         fit = PhasedFit(self.ground(preprocessing), learner, dev)
         is_tuned = self.spec.method == "fine_tuning"
-        if self.spec.time_budget_s:
-            budget_s = self._learning_s(self.spec.time_budget_s)
         network = fit.run((TUNED if is_tuned else FROZEN_ALONE,), budget_s=budget_s)
         return WholeDetector(fit.backbone, network, learner.score_map(fit, network)).eval()
-
-    def _learning_s(self, budget_s: float) -> float:
-        """Return what of a budget is left for learning: looking at every image at the end costs what it costs."""
-        n_images = len(self.dataset.items) + len(self.dataset.unlabelled)
-        return max(0.5 * budget_s, 0.94 * budget_s - _LOOK_S * n_images)
 
     def members(self) -> dict[str, object]:
         return {"boxes_name": BOXES_NAME, "finds": FINDS}
 
-    def open(self, bundle: Bundle) -> Finder:
-        return Finder(bundle)
+    def open(self, bundle: Bundle, precision: Precision | None = None) -> Finder:
+        return Finder(bundle, precision=precision)
 
     def choose_threshold(self, items: Sequence[DatasetItem], found: Found, measured_on: str) -> DecisionRule | None:
         best = best_threshold(threshold_curve(found_shapes(*self._boxed(items, found), self.n_categories)))

@@ -56,6 +56,7 @@ class WholePrompted(Whole):
 
 class _PromptTraining(SegmentationTraining):
     head = "prototypes"
+    served_in = "f32"  # distances to prototypes are small differences of large sums
 
     def __init__(self, spec: TrainSpec, dataset: Dataset, open_image: OpenImage, *others: Any) -> None:
         super().__init__(spec, dataset, open_image, *others)

@@ -67,6 +67,7 @@ class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
     drawn_as = "a mask"
     small_px = 12.0  # the finest map has a place every 4 px: three of them
     with_classes = True
+    fit_share, look_s = 0.85, 0.05
     libraries = ("numpy", "onnx", "openvino", "pillow", "scikit-learn", "scipy", "torch")
 
     def fit(self, train: Crops, dev: Crops, preprocessing: Preprocessing, *, budget_s: float | None) -> Whole:
@@ -86,8 +87,8 @@ class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
     def members(self) -> dict[str, object]:
         return {"masks": MaskRule()}
 
-    def open(self, bundle: Bundle) -> Segmenter:
-        return Segmenter(bundle)
+    def open(self, bundle: Bundle, precision: Precision | None = None) -> Segmenter:
+        return Segmenter(bundle, precision=precision)
 
     def tuned(self, bundle: Bundle) -> Bundle:
         """Set the threshold of pixels to the one that is best on dev; without dev it stays where both errors weigh."""

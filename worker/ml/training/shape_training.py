@@ -31,6 +31,7 @@ from app.inference.bundle import Bundle, read_bundle
 from app.inference.decision import image_scores
 from app.inference.loaded import ShapeModel
 from app.inference.preprocess import Picture, open_picture, to_pixels
+from app.inference.sessions.openvino import supported_precision
 from app.inference.windows import windows_of
 from worker.ml.backbones.export import exported
 from worker.ml.data.augmentation import Augmentation
@@ -51,7 +52,6 @@ MAX_SCORE_DIFFERENCE = 1e-3
 _MAX_WINDOWS = {Split.TRAIN: 5_000, Split.DEV: 1_000}
 _MIN_MARKED = 2  # images with something drawn, in train
 _N_PARITY = 32
-_FIT_SHARE = 0.8  # of a budget; the rest is reading, export and evaluation
 
 Found = dict[int, tuple[PredictedShape, ...]]
 """What is found on images, by their id."""
@@ -68,14 +68,21 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         drawn_as: What people draw, for messages.
         small_px: How many pixels of the network's input the smallest things should span.
         with_classes: Whether windows keep the class of every pixel.
+        fit_share: What of a budget is for learning and for looking at the images; the rest is reading and export.
+        look_s: For one image, at the end.
         libraries: Packages whose versions the lineage names.
+        served_in: Arithmetic of a prediction, where the processor has it; in bf16 it takes little more than half the
+            time.
     """
 
     head: ClassVar[str]
     drawn_as: ClassVar[str]
     small_px: ClassVar[float]
     with_classes: ClassVar[bool] = False
+    fit_share: ClassVar[float]
+    look_s: ClassVar[float]
     libraries: ClassVar[tuple[str, ...]]
+    served_in: ClassVar[Precision] = "bf16"
 
     def __init__(
         self,
@@ -122,8 +129,15 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         train, dev = self._crops(preprocessing, tiling)
         self.reporter.begin("Fitting", until=0.85, message=f"Preparing {self.card.name}")
         torch.manual_seed(self.spec.seed)  # of the head's first weights
-        budget_s = self.spec.time_budget_s * _FIT_SHARE if self.spec.time_budget_s else None
-        return self.fit(train, dev, preprocessing, budget_s=budget_s), preprocessing, tiling
+        return self.fit(train, dev, preprocessing, budget_s=self._learning_s()), preprocessing, tiling
+
+    def _learning_s(self) -> float | None:
+        """Return what of a budget is left for learning: looking at every image at the end costs what it costs."""
+        budget_s = self.spec.time_budget_s
+        if budget_s is None:
+            return None
+        n_images = len(self.dataset.items) + len(self.dataset.unlabelled)
+        return max(0.5 * budget_s, self.fit_share * budget_s - self.look_s * n_images)
 
     # What a task adds
 
@@ -135,7 +149,8 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         """Return the members of the manifest that only this task has."""
 
     @abstractmethod
-    def open(self, bundle: Bundle) -> Model: ...
+    def open(self, bundle: Bundle, precision: Precision | None = None) -> Model:
+        """Compile a bundle, in its own precision unless another is named."""
 
     def tuned(self, bundle: Bundle) -> Bundle:
         """Set what must be chosen by dev before anything is found; by default nothing."""
@@ -234,6 +249,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
             scores_name=SCORES_NAME,
             heat_name=None,
             feature_dim=0,
+            precision=supported_precision(self.served_in),
             tiling=tiling,
             model_sha256="",
             lineage=lineage_of(
@@ -311,15 +327,22 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         return DecisionRule(kind="ng", threshold=0.5, reason=reason)
 
     def _prove(self, bundle: Bundle, model: Model, whole: Whole, unreadable: dict[int, str]) -> Bundle:
-        """Compare the finished file with torch on windows of dev images, and seal the manifest."""
+        """Compare the finished file with torch on windows of dev images, and seal the manifest.
+
+        In f32 both must agree. What the precision that it serves in changes is already in every figure and threshold,
+        since the images were looked at in that precision; it is kept for the record.
+        """
         self.reporter.step(0.8, "Checking the finished model")
         items = [item for item in self.proof_items() if item.image_id not in unreadable]
         order = np.random.default_rng(self.spec.seed).permutation(len(items))[:_N_PARITY]
         pictures = self._windows(bundle.manifest, [items[index] for index in order])
-        check = self.check_parity(model, whole, pictures, bundle.manifest)
+        is_exact = model.precision == "f32"
+        exact = model if is_exact else self.open(bundle, "f32")
+        check = self.check_parity(exact, whole, pictures, bundle.manifest)
         if check.max_score_difference > MAX_SCORE_DIFFERENCE or check.n_changed_decisions:
             raise ParityFailed(check, bundle.directory)
-        return with_members(bundle, parity=check)
+        others = () if is_exact else (self.check_parity(model, whole, pictures, bundle.manifest),)
+        return with_members(bundle, parity=check, parity_other=others)
 
     def proof_items(self) -> list[DatasetItem]:
         """Return images that the finished file is compared with torch on."""
