@@ -9,7 +9,8 @@ from app.accounts.permissions import Action, Actor
 from app.annotations import drafts as draft_service
 from app.annotations import service as annotation_service
 from app.annotations import views
-from app.core.errors import Conflict, Invalid, StaleVersion
+from app.annotations.classes import try_add_class
+from app.core.errors import Invalid, StaleVersion
 from app.images import queries
 from app.images.filters import parse_filter
 from app.images.views import Links, permissions
@@ -154,14 +155,7 @@ def add_class(
     """Add a class without leaving the image; answer with the screen, where it stands last in the list."""
     project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.EDIT)
     wanted = parse_filter(request.query_params.multi_items())
-    problem = None
-    try:
-        with session.begin_nested():
-            project_service.add_category(session, project=project, name=name)
-    except (Conflict, Invalid) as error:
-        if not wants_partial(request):
-            raise
-        problem = error.detail
+    problem = try_add_class(request, session, project, name)
     if not wants_partial(request):
         return RedirectResponse(Links.of(request, project_id).label(wanted, image), status_code=303)
     words = views.load_words(session, project_id, wanted)

@@ -5,7 +5,7 @@ An image of a classification project carries at most one class: one row of `anno
 the change is one conditional update: two people at the same image never overwrite each other unseen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select, update
@@ -146,22 +146,7 @@ def bulk_set_class(
     for row in rows:
         before.setdefault(str(row.category_id or 0), []).append(row.id)
     moment = _change(session, actor, [row.id for row in rows], category_id)
-    project_service.touch(project)
-    event = AuditEvent(
-        user_id=actor.user_id,
-        action="image.label_many",
-        subject=project.name,
-        data={
-            "project_id": project_id,
-            "category_id": category_id or 0,
-            "count": len(rows),
-            "at": moment.isoformat(),
-            "before": before,
-        },
-    )
-    session.add(event)
-    session.flush()
-    return len(rows), event.id
+    return record_bulk(session, actor, project, before, moment=moment, category_id=category_id)
 
 
 def bulk_nothing_to_label(
@@ -187,22 +172,45 @@ def bulk_nothing_to_label(
     if not image_ids:
         return 0, None
     moment = _change(session, actor, image_ids, None, shape_classes=NOTHING)
+    return record_bulk(session, actor, project, {"0": image_ids}, moment=moment)
+
+
+def record_bulk(
+    session: Session,
+    actor: Actor,
+    project: Project,
+    before: Mapping[str, list[int]],
+    *,
+    moment: datetime,
+    category_id: int | None = None,
+) -> tuple[int, int]:
+    """Write down that many images were labelled, for `undo_bulk`; return how many, and the id to undo it by.
+
+    Args:
+        session: The caller's.
+        actor: Who labelled them.
+        project: Theirs.
+        before: The ids of the images by the id of the class that they had, as text; "0" for none.
+        moment: What they carry as `labelled_at` now.
+        category_id: The class that they have now.
+    """
     project_service.touch(project)
+    count = sum(len(image_ids) for image_ids in before.values())
     event = AuditEvent(
         user_id=actor.user_id,
         action="image.label_many",
         subject=project.name,
         data={
-            "project_id": project_id,
-            "category_id": 0,
-            "count": len(image_ids),
+            "project_id": project.id,
+            "category_id": category_id or 0,
+            "count": count,
             "at": moment.isoformat(),
-            "before": {"0": image_ids},
+            "before": dict(before),
         },
     )
     session.add(event)
     session.flush()
-    return len(image_ids), event.id
+    return count, event.id
 
 
 def undo_bulk(session: Session, *, actor: Actor, project_id: int, event_id: int) -> int:

@@ -31,147 +31,10 @@ router = APIRouter(prefix="/projects/{project_id}", include_in_schema=False)
 
 Labeler = Annotated[Actor, Depends(page_actor(Action.LABEL))]
 Editor = Annotated[Actor, Depends(page_actor(Action.EDIT))]
-Maker = Annotated[Actor, Depends(page_actor(Action.CREATE_PROJECT))]
-Deleter = Annotated[Actor, Depends(page_actor(Action.DELETE))]
-ImageIds = Annotated[list[int] | None, Form()]
-Everything = Annotated[bool, Form()]
 OpenImage = Annotated[int | None, Query(alias="image")]
 
 
 # --- many images -----------------------------------------------------------------------------------------------------
-
-
-@router.post("/bulk/class", name="images.bulk_class")
-def bulk_class(
-    request: Request,
-    actor: Labeler,
-    session: SessionDep,
-    project_id: int,
-    category_id: Annotated[str, Form(max_length=12)] = "",
-    image_id: ImageIds = None,
-    everything: Everything = False,
-) -> Response:
-    """Give the selected images a class, or none with an empty `category_id`."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    chosen = _optional_id(category_id)
-    n, event_id = annotation_service.bulk_set_class(
-        session, actor=actor, project_id=project_id, selection=bulk.selection, category_id=chosen
-    )
-    found = bulk.words.find_class(chosen)
-    what = f"{images_text(n)} labelled {found.name}" if found else f"The class was taken from {images_text(n)}"
-    return bulk.answer(what if n else "Nothing to change: they carry this class already", undo={"labels": event_id})
-
-
-@router.post("/bulk/nothing", name="images.bulk_nothing")
-def bulk_nothing(
-    request: Request,
-    actor: Labeler,
-    session: SessionDep,
-    project_id: int,
-    image_id: ImageIds = None,
-    everything: Everything = False,
-) -> Response:
-    """Say of the selected images that are not labelled yet that there is nothing to mark on them."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    n, event_id = annotation_service.bulk_nothing_to_label(
-        session, actor=actor, project_id=project_id, selection=bulk.selection
-    )
-    what = f"Nothing to label on {images_text(n)}" if n else "Nothing to change: they are labelled already"
-    return bulk.answer(what, undo={"labels": event_id})
-
-
-@router.post("/bulk/split", name="images.bulk_split")
-def bulk_split(
-    request: Request,
-    actor: Editor,
-    session: SessionDep,
-    project_id: int,
-    split: Annotated[str, Form(max_length=5)] = "",
-    image_id: ImageIds = None,
-    everything: Everything = False,
-) -> Response:
-    """Put the selected images into a split, or out of all with an empty `split`."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    n, event_id = reversible.set_split(
-        session, actor=actor, project_id=project_id, selection=bulk.selection, split=split or None
-    )
-    what = f"{images_text(n)} moved to {split}" if split else f"{images_text(n)} taken out of the splits"
-    return bulk.answer(what if n else "Nothing to change: they are there already", undo={"split": event_id})
-
-
-@router.post("/bulk/tag", name="images.bulk_tag")
-def bulk_tag(
-    request: Request,
-    actor: Labeler,
-    session: SessionDep,
-    project_id: int,
-    tag: Annotated[str, Form(max_length=1000)],
-    image_id: ImageIds = None,
-    everything: Everything = False,
-    remove: Annotated[bool, Form()] = False,
-) -> Response:
-    """Give the selected images a tag by its name, or take it from them."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    name = project_service.required_name(tag)
-    n, event_id = reversible.change_tag(
-        session, actor=actor, project_id=project_id, selection=bulk.selection, name=name, add=not remove
-    )
-    what = f"The tag {name} was taken from {images_text(n)}" if remove else f"{images_text(n)} tagged {name}"
-    return bulk.answer(what if n else "Nothing to change", undo={"tag": event_id})
-
-
-@router.post("/bulk/reference", name="images.bulk_reference")
-def bulk_reference(
-    request: Request,
-    actor: Editor,
-    session: SessionDep,
-    project_id: int,
-    image_id: ImageIds = None,
-    everything: Everything = False,
-) -> Response:
-    """Make the selected images references, which the others are compared with."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    n = reference_service.mark(session, actor=actor, project_id=project_id, selection=bulk.selection)
-    is_one = n == 1
-    what = "is a reference image" if is_one else "are reference images"
-    return bulk.answer(f"{images_text(n)} {what} now: see References")
-
-
-@router.post("/bulk/delete", name="images.bulk_delete")
-def bulk_delete(
-    request: Request,
-    actor: Deleter,
-    session: SessionDep,
-    project_id: int,
-    image_id: ImageIds = None,
-    everything: Everything = False,
-) -> Response:
-    """Delete the selected images; the answer offers to bring them back."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    one_id = bulk.first_id()
-    n = image_service.delete_images(session, actor=actor, project_id=project_id, selection=bulk.selection)
-    moment = session.scalar(select(Image.deleted_at).where(Image.id == one_id), execution_options=WITH_DELETED)
-    return bulk.answer(f"{images_text(n)} deleted", undo={"deleted": moment.isoformat() if moment else None})
-
-
-@router.post("/bulk/grow", name="images.bulk_grow")
-def bulk_grow(
-    request: Request,
-    actor: Maker,
-    session: SessionDep,
-    project_id: int,
-    name: Annotated[str, Form(max_length=1000)],
-    task: Annotated[TaskType, Form()],
-    image_id: ImageIds = None,
-    everything: Everything = False,
-) -> Response:
-    """Create a project of another type from the selected images, and go there."""
-    bulk = BulkChange(request, session, actor, project_id, image_id, everything)
-    grown = growing.grow(session, actor=actor, source_id=project_id, name=name, task=task, selection=bulk.selection)
-    address = Links.of(request, grown.id).data(ImageFilter())
-    if wants_partial(request):
-        return Response(headers={"HX-Redirect": address})
-    return RedirectResponse(address, status_code=303)
 
 
 class BulkChange:
@@ -190,7 +53,7 @@ class BulkChange:
         image_ids: list[int] | None,
         everything: bool,
     ) -> None:
-        self._request, self._session, self._actor = request, session, actor
+        self.request, self.session, self.actor, self.project_id = request, session, actor, project_id
         self._project = project_service.get_for(session, actor=actor, project_id=project_id, action=Action.VIEW)
         self._wanted = parse_filter(request.query_params.multi_items())
         self.words: Vocabulary = vocabulary.load(session, project_id, model_id=self._wanted.model_id)
@@ -201,22 +64,22 @@ class BulkChange:
     def first_id(self) -> int | None:
         if isinstance(self.selection, list):
             return self.selection[0]
-        return self._session.scalar(self._select_ids().limit(1))
+        return self.session.scalar(self._select_ids().limit(1))
 
     def _select_ids(self) -> Select:
         return conditions.select_ids(self._project.id, self._wanted, self.words.model, has_shapes=self.words.has_shapes)
 
     def answer(self, text: str, *, undo: dict[str, object] | None = None) -> Response:
         """Answer with the screen as it is now, and a message that may offer to undo."""
-        links = Links.of(self._request, self._project.id)
-        if not wants_partial(self._request):
+        links = Links.of(self.request, self._project.id)
+        if not wants_partial(self.request):
             return RedirectResponse(links.data(self._wanted), status_code=303)
         browse = views.load_browse(
-            self._request, self._session, self._project, self._wanted, n_tiles=_n_shown(self._request)
+            self.request, self.session, self._project, self._wanted, n_tiles=_n_shown(self.request)
         )
         kind, change = next(iter((undo or {}).items()), (None, None))
         return render(
-            self._request,
+            self.request,
             "partials/images/_changed.html",
             headers={"HX-Trigger": "grid:clear"},  # what was selected has been dealt with
             project=self._project,
@@ -224,8 +87,119 @@ class BulkChange:
             text=text,
             undo_kind=kind if change is not None else None,
             undo_change=change,
-            **views.permissions(self._actor),
+            **views.permissions(self.actor),
         )
+
+
+def _bulk(action: Action) -> Callable[..., BulkChange]:
+    """Return the dependency of a route that changes what somebody selected, who may do `action`."""
+
+    def dependency(
+        request: Request,
+        actor: Annotated[Actor, Depends(page_actor(action))],
+        session: SessionDep,
+        project_id: int,
+        image_id: Annotated[list[int] | None, Form()] = None,
+        everything: Annotated[bool, Form()] = False,
+    ) -> BulkChange:
+        return BulkChange(request, session, actor, project_id, image_id, everything)
+
+    return dependency
+
+
+LabelBulk = Annotated[BulkChange, Depends(_bulk(Action.LABEL))]
+EditBulk = Annotated[BulkChange, Depends(_bulk(Action.EDIT))]
+DeleteBulk = Annotated[BulkChange, Depends(_bulk(Action.DELETE))]
+GrowBulk = Annotated[BulkChange, Depends(_bulk(Action.CREATE_PROJECT))]
+
+
+@router.post("/bulk/class", name="images.bulk_class")
+def bulk_class(
+    bulk: LabelBulk,
+    category_id: Annotated[str, Form(max_length=12)] = "",
+) -> Response:
+    """Give the selected images a class, or none with an empty `category_id`."""
+    chosen = _optional_id(category_id)
+    n, event_id = annotation_service.bulk_set_class(
+        bulk.session, actor=bulk.actor, project_id=bulk.project_id, selection=bulk.selection, category_id=chosen
+    )
+    found = bulk.words.find_class(chosen)
+    what = f"{images_text(n)} labelled {found.name}" if found else f"The class was taken from {images_text(n)}"
+    return bulk.answer(what if n else "Nothing to change: they carry this class already", undo={"labels": event_id})
+
+
+@router.post("/bulk/nothing", name="images.bulk_nothing")
+def bulk_nothing(bulk: LabelBulk) -> Response:
+    """Say of the selected images that are not labelled yet that there is nothing to mark on them."""
+    n, event_id = annotation_service.bulk_nothing_to_label(
+        bulk.session, actor=bulk.actor, project_id=bulk.project_id, selection=bulk.selection
+    )
+    what = f"Nothing to label on {images_text(n)}" if n else "Nothing to change: they are labelled already"
+    return bulk.answer(what, undo={"labels": event_id})
+
+
+@router.post("/bulk/split", name="images.bulk_split")
+def bulk_split(
+    bulk: EditBulk,
+    split: Annotated[str, Form(max_length=5)] = "",
+) -> Response:
+    """Put the selected images into a split, or out of all with an empty `split`."""
+    n, event_id = reversible.set_split(
+        bulk.session, actor=bulk.actor, project_id=bulk.project_id, selection=bulk.selection, split=split or None
+    )
+    what = f"{images_text(n)} moved to {split}" if split else f"{images_text(n)} taken out of the splits"
+    return bulk.answer(what if n else "Nothing to change: they are there already", undo={"split": event_id})
+
+
+@router.post("/bulk/tag", name="images.bulk_tag")
+def bulk_tag(
+    bulk: LabelBulk,
+    tag: Annotated[str, Form(max_length=1000)],
+    remove: Annotated[bool, Form()] = False,
+) -> Response:
+    """Give the selected images a tag by its name, or take it from them."""
+    name = project_service.required_name(tag)
+    n, event_id = reversible.change_tag(
+        bulk.session, actor=bulk.actor, project_id=bulk.project_id, selection=bulk.selection, name=name, add=not remove
+    )
+    what = f"The tag {name} was taken from {images_text(n)}" if remove else f"{images_text(n)} tagged {name}"
+    return bulk.answer(what if n else "Nothing to change", undo={"tag": event_id})
+
+
+@router.post("/bulk/reference", name="images.bulk_reference")
+def bulk_reference(bulk: EditBulk) -> Response:
+    """Make the selected images references, which the others are compared with."""
+    n = reference_service.mark(bulk.session, actor=bulk.actor, project_id=bulk.project_id, selection=bulk.selection)
+    is_one = n == 1
+    what = "is a reference image" if is_one else "are reference images"
+    return bulk.answer(f"{images_text(n)} {what} now: see References")
+
+
+@router.post("/bulk/delete", name="images.bulk_delete")
+def bulk_delete(bulk: DeleteBulk) -> Response:
+    """Delete the selected images; the answer offers to bring them back."""
+    one_id = bulk.first_id()
+    n = image_service.delete_images(
+        bulk.session, actor=bulk.actor, project_id=bulk.project_id, selection=bulk.selection
+    )
+    moment = bulk.session.scalar(select(Image.deleted_at).where(Image.id == one_id), execution_options=WITH_DELETED)
+    return bulk.answer(f"{images_text(n)} deleted", undo={"deleted": moment.isoformat() if moment else None})
+
+
+@router.post("/bulk/grow", name="images.bulk_grow")
+def bulk_grow(
+    bulk: GrowBulk,
+    name: Annotated[str, Form(max_length=1000)],
+    task: Annotated[TaskType, Form()],
+) -> Response:
+    """Create a project of another type from the selected images, and go there."""
+    grown = growing.grow(
+        bulk.session, actor=bulk.actor, source_id=bulk.project_id, name=name, task=task, selection=bulk.selection
+    )
+    address = Links.of(bulk.request, grown.id).data(ImageFilter())
+    if wants_partial(bulk.request):
+        return Response(headers={"HX-Redirect": address})
+    return RedirectResponse(address, status_code=303)
 
 
 # --- one image -------------------------------------------------------------------------------------------------------

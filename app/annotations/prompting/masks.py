@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
+from app.annotations import service as annotation_service
 from app.annotations.prompting.strokes import get_project
 from app.annotations.shapes import NOTHING, insert_annotations, shape_classes
 from app.contracts.dataset import AnnotationValue
@@ -16,7 +17,7 @@ from app.contracts.shapes import Mask
 from app.core.clock import utc_now
 from app.core.errors import Invalid
 from app.db.session import change_rows
-from app.db.tables import AuditEvent, Category, Image, ImageStrokes, PromptedMasks
+from app.db.tables import Category, Image, ImageStrokes, PromptedMasks
 from app.projects import service as project_service
 
 PAGE_SIZE = 60
@@ -92,7 +93,7 @@ def store(session: Session, *, project_id: int, job_id: UUID, found: Mapping[int
 
 def use_as_labels(
     session: Session, *, actor: Actor, project_id: int, nothing_elsewhere: bool = False
-) -> tuple[int, int | None]:
+) -> tuple[int, int]:
     """Make labels of the masks of all images that have none; return how many, and the id for `undo_bulk`.
 
     Labelled images keep their labels.
@@ -139,22 +140,7 @@ def use_as_labels(
                 ),
             )
     insert_annotations(session, found, actor=actor)
-    project_service.touch(project)
-    event = AuditEvent(
-        user_id=actor.user_id,
-        action="image.label_many",
-        subject=project.name,
-        data={
-            "project_id": project_id,
-            "category_id": 0,
-            "count": len(found),
-            "at": moment.isoformat(),
-            "before": {"0": list(found)},
-        },
-    )
-    session.add(event)
-    session.flush()
-    return len(found), event.id
+    return annotation_service.record_bulk(session, actor, project, {"0": list(found)}, moment=moment)
 
 
 def load_drafts(session: Session, *, project_id: int, image_id: int) -> PromptedMasks | None:

@@ -9,16 +9,15 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import Action, Actor
 from app.annotations import service as annotation_service
+from app.annotations.classes import try_add_class
 from app.annotations.prompting import masks as mask_service
 from app.annotations.prompting import models as model_service
 from app.annotations.prompting import runs, views
 from app.annotations.prompting import strokes as stroke_service
 from app.annotations.prompting.strokes import get_project
 from app.contracts.strokes import Stroke, bounded
-from app.core.errors import Conflict, Invalid
 from app.db.tables import Project
 from app.images.views import Links, permissions
-from app.projects import service as project_service
 from app.web.deps import SessionDep, page_actor
 from app.web.problems import wants_partial
 from app.web.rendering import render
@@ -147,14 +146,7 @@ def add_class(
 ) -> Response:
     """Add a class without leaving the image; answer with the image, where the class stands last in the list."""
     project = get_project(session, actor=actor, project_id=project_id, action=Action.EDIT)
-    problem = None
-    try:
-        with session.begin_nested():
-            project_service.add_category(session, project=project, name=name)
-    except (Conflict, Invalid) as error:
-        if not wants_partial(request):
-            raise
-        problem = error.detail
+    problem = try_add_class(request, session, project, name)
     if not wants_partial(request):
         url = f"{Links.of(request, project_id).project}/prompt?image={image}"
         return RedirectResponse(url, status_code=303)
