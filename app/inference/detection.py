@@ -149,6 +149,8 @@ def merge(found: Sequence[Finds], windows: Sequence[Window], size_px: tuple[int,
     What the edge of a window cut is not reported in pieces: where another window saw the whole, the piece goes; where
     none did, because the thing is larger than the overlap, its pieces become one box with the better score.
     """
+    if len(windows) == 1:
+        return found[0]  # no seam, and twins are gone: boxes that neighbours moved closer together are still two
     parts, cuts = [], []
     for finds, window in zip(found, windows, strict=True):
         parts.append(Finds(finds.boxes + np.array([window.left, window.top] * 2), finds.scores, finds.labels))
@@ -156,7 +158,7 @@ def merge(found: Sequence[Finds], windows: Sequence[Window], size_px: tuple[int,
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     labels = np.concatenate([part.labels for part in parts])
-    if len(windows) > 1 and len(boxes):
+    if len(boxes):
         boxes, scores, labels = _joined(boxes, scores, labels, np.concatenate(cuts))
     order = np.argsort(-scores, kind="stable")
     whole = Finds(boxes[order], scores[order], labels[order])

@@ -30,7 +30,7 @@ _MIN_STEPS_AN_EPOCH, _MAX_STEPS_AN_EPOCH = 10, 200
 _MAX_WIDTH = 64  # channels inside the head: of 96, as much time goes there as into the backbone
 _N_CALIBRATED = 500  # windows; a map of two numbers needs no more
 # A low floor: what is far below every threshold still counts in the average precision, and still votes.
-FINDS = FindRule(score_floor=0.005, max_overlap=0.5, vote_overlap=0.6, max_candidates=300)
+FINDS = FindRule(score_floor=0.002, max_overlap=0.5, vote_overlap=0.6, max_candidates=300)
 # Raw scores have a scale of their own: no floor but the number of candidates, which bounds the work.
 _RAW = FINDS.model_copy(update={"score_floor": 0.0})
 
