@@ -26,9 +26,9 @@ from worker.ml.training.bundling import NOT_KEPT, Origin
 from worker.ml.training.detection_fit import FINDS, FROZEN_ALONE, TUNED, DetectionLearner
 from worker.ml.training.input_plan import SMALL_BOX_PX
 from worker.ml.training.phases import PhasedFit
-from worker.ml.training.reporting import OnEvent
+from worker.ml.training.reporting import OnEvent, shown
 from worker.ml.training.result import TrainedModel
-from worker.ml.training.shape_training import Found, ShapeTraining, shown
+from worker.ml.training.shape_training import Found, ShapeTraining
 
 
 def train_detection(
@@ -69,7 +69,7 @@ class _Training(ShapeTraining[Finder, DetectionMetrics]):
     head = "detector"
     drawn_as = "a box"
     small_px = SMALL_BOX_PX
-    fit_share, look_s = 0.94, 0.03
+    fixed_s, fit_share, look_s = 0.0, 0.94, 0.03
     libraries = ("faster-coco-eval", "numpy", "onnx", "openvino", "pillow", "torch")
 
     def fit(self, train: Crops, dev: Crops, preprocessing: Preprocessing, *, budget_s: float | None) -> Whole:

@@ -19,6 +19,7 @@ from worker.ml.training.bundling import NOT_KEPT, Origin
 from worker.ml.training.reporting import OnEvent
 from worker.ml.training.result import TrainedModel
 from worker.ml.training.segmentation import SegmentationTraining
+from worker.ml.training.shape_training import ShapeTraining
 
 _MOST_LOOKED_AT = 500  # images: those painted on, and others to know what is usual
 
@@ -56,6 +57,8 @@ class WholePrompted(Whole):
 
 class _PromptTraining(SegmentationTraining):
     head = "prototypes"
+    # What is learned is little, and as sure on other images as on these.
+    judged_by, unjudged_threshold = ShapeTraining.judged_by, ShapeTraining.unjudged_threshold
     served_in = "f32"  # distances to prototypes are small differences of large sums
 
     def __init__(self, spec: TrainSpec, dataset: Dataset, open_image: OpenImage, *others: Any) -> None:

@@ -62,3 +62,8 @@ def _shown(estimate: Estimate) -> str:
     if estimate.value is None or estimate.low is None:
         return "–"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def shown(*figures: tuple[str, float | None]) -> str:
+    """Return figures for the log, as `F1 0.812, recall –`."""
+    return ", ".join(f"{name} {value:.3f}" if value is not None else f"{name} –" for name, value in figures)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,10 +29,10 @@ from worker.ml.evaluation.segmentation_parity import check_mask_parity
 from worker.ml.exporters.network import Whole, WholeSegmenter
 from worker.ml.training.bundling import NOT_KEPT, Origin
 from worker.ml.training.phases import Phase, PhasedFit
-from worker.ml.training.reporting import OnEvent
+from worker.ml.training.reporting import OnEvent, shown
 from worker.ml.training.result import TrainedModel
 from worker.ml.training.segmentation_fit import SegmentationLearner
-from worker.ml.training.shape_training import Found, ShapeTraining, shown, with_members
+from worker.ml.training.shape_training import Found, ShapeTraining, with_members
 
 FROZEN = Phase("head", "Head", 5e-3, 3, 0.1)
 TUNED = Phase("tail", "Last stages", 2e-3, 20, 0.9, backbone_share=0.4, block_decay=0.8)
@@ -67,7 +68,10 @@ class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
     drawn_as = "a mask"
     small_px = 12.0  # the finest map has a place every 4 px: three of them
     with_classes = True
-    fit_share, look_s = 0.85, 0.05
+    fixed_s, fit_share, look_s = 15.0, 0.9, 0.05
+    # On images that it learned from, a network is surer than on others: thresholds from them hide what it finds.
+    judged_by: ClassVar[tuple[Split, ...]] = (Split.DEV,)
+    unjudged_threshold = 0.2
     libraries = ("numpy", "onnx", "openvino", "pillow", "scikit-learn", "scipy", "torch")
 
     def fit(self, train: Crops, dev: Crops, preprocessing: Preprocessing, *, budget_s: float | None) -> Whole:
@@ -91,7 +95,7 @@ class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
         return Segmenter(bundle, precision=precision)
 
     def tuned(self, bundle: Bundle) -> Bundle:
-        """Set the threshold of pixels to the one that is best on dev; without dev it stays where both errors weigh."""
+        """Set the threshold of pixels to the one that is best on dev; without dev it is low, as that of regions."""
         items = sorted(self.items_of(Split.DEV), key=lambda item: not item.annotations)[:_N_CHOSEN_BY]
         model, grids, drawn = self.open(bundle), [], []
         for item in items:
@@ -102,9 +106,8 @@ class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
                 continue
             drawn.append(class_map(item, self.index_of))
         best = best_pixel_threshold(drawn, grids, self.n_categories) if any(one.any() for one in drawn) else None
-        if best is None:
-            return bundle
-        return with_members(bundle, masks=MaskRule(pixel_threshold=best))
+        threshold = self.unjudged_threshold if best is None else best
+        return with_members(bundle, masks=MaskRule(pixel_threshold=threshold))
 
     def choose_threshold(self, items: Sequence[DatasetItem], found: Found, measured_on: str) -> DecisionRule | None:
         hits = [hits_of(class_map(item, self.index_of), found[item.image_id]) for item in items]

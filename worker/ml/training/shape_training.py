@@ -68,8 +68,11 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         drawn_as: What people draw, for messages.
         small_px: How many pixels of the network's input the smallest things should span.
         with_classes: Whether windows keep the class of every pixel.
-        fit_share: What of a budget is for learning and for looking at the images; the rest is reading and export.
+        fixed_s: What reading, export and the like take of a budget.
+        fit_share: What of the rest is for learning and for looking at the images.
         look_s: For one image, at the end.
+        judged_by: Splits that the threshold may be chosen on, the first that shows something.
+        unjudged_threshold: Where none does.
         libraries: Packages whose versions the lineage names.
         served_in: Arithmetic of a prediction, where the processor has it; in bf16 it takes little more than half the
             time.
@@ -79,8 +82,11 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
     drawn_as: ClassVar[str]
     small_px: ClassVar[float]
     with_classes: ClassVar[bool] = False
+    fixed_s: ClassVar[float]
     fit_share: ClassVar[float]
     look_s: ClassVar[float]
+    judged_by: ClassVar[tuple[Split, ...]] = (Split.DEV, Split.TRAIN)
+    unjudged_threshold: ClassVar[float] = 0.5
     libraries: ClassVar[tuple[str, ...]]
     served_in: ClassVar[Precision] = "bf16"
 
@@ -137,7 +143,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         if budget_s is None:
             return None
         n_images = len(self.dataset.items) + len(self.dataset.unlabelled)
-        return max(0.5 * budget_s, self.fit_share * budget_s - self.look_s * n_images)
+        return max(0.5 * budget_s, self.fit_share * (budget_s - self.fixed_s) - self.look_s * n_images)
 
     # What a task adds
 
@@ -303,10 +309,10 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
         return self.references.open_for(manifest.reference, item)
 
     def _judge(self, bundle: Bundle, found: Found) -> tuple[Bundle, dict[str, Metrics]]:
-        """Choose the threshold on dev, or on train where dev shows nothing, and measure every split at it."""
+        """Choose the threshold, and measure every split at it."""
         by_split = {split: [item for item in self.items_of(split) if item.image_id in found] for split in Split}
         decision = self._undecided()
-        for split in (Split.DEV, Split.TRAIN):
+        for split in self.judged_by:
             items = by_split[split]
             chosen = None
             if any(item.annotations for item in items):
@@ -324,7 +330,7 @@ class ShapeTraining(ABC, Generic[Model, Metrics]):
 
     def _undecided(self) -> DecisionRule:
         reason = f"No image with {self.drawn_as} shows which threshold is best."
-        return DecisionRule(kind="ng", threshold=0.5, reason=reason)
+        return DecisionRule(kind="ng", threshold=self.unjudged_threshold, reason=reason)
 
     def _prove(self, bundle: Bundle, model: Model, whole: Whole, unreadable: dict[int, str]) -> Bundle:
         """Compare the finished file with torch on windows of dev images, and seal the manifest.
@@ -391,8 +397,3 @@ def _row(item: DatasetItem, shapes: tuple[PredictedShape, ...]) -> ImagePredicti
     return ImagePrediction(
         image_id=item.image_id, split=None, true_category_id=None, scores=image_scores(shapes), shapes=shapes
     )
-
-
-def shown(*figures: tuple[str, float | None]) -> str:
-    """Return figures for the log, as `F1 0.812, recall –`."""
-    return ", ".join(f"{name} {value:.3f}" if value is not None else f"{name} –" for name, value in figures)
