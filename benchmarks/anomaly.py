@@ -17,7 +17,6 @@ import csv
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -99,6 +98,12 @@ def mask_of(data: Path, name: str, size_px: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.open(path).convert("L")) > 0 if path.exists() else np.zeros(size_px[::-1], dtype=bool)
 
 
+def peak_memory_mb() -> float:
+    """Return the most memory that this program held. `getrusage` would count what its parent held when it began."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
 def run_child(arguments: argparse.Namespace) -> None:
     """Train once in this process, and print what it took and what it found as JSON."""
     from app.contracts.dataset import Dataset
@@ -126,7 +131,7 @@ def run_child(arguments: argparse.Namespace) -> None:
         on_event=on_event,
     )
     ended = time.perf_counter()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_memory_mb()
     result = {
         "seconds": ended - started,
         "stages": dict(zip(stages, np.diff([*stages.values(), ended]).round(2).tolist(), strict=True)),

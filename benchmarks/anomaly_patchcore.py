@@ -5,7 +5,6 @@ anomalib has it. It lives in an environment of its own, made on the first run, w
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -51,6 +50,7 @@ def main() -> None:
     from app.catalog import BACKBONES
     from app.contracts.dataset import Dataset
     from app.contracts.tasks import Split
+    from benchmarks.anomaly import peak_memory_mb
 
     dataset, data = Dataset.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     good_id = next(category.id for category in dataset.categories if category.is_good)
@@ -72,7 +72,7 @@ def main() -> None:
             scores.append(float(answer.pred_score.ravel()[0]))
             maps.append(answer.anomaly_map[0, 0].numpy())
     ended = time.perf_counter()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_memory_mb()
     figures = _figures(test, data, np.array([item.category_id != good_id for item in test]), scores, maps)
     n_kept = len(model.memory_bank)
     print(

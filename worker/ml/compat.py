@@ -1,6 +1,7 @@
 """Cures for libraries that do not fit each other, or not this work."""
 
 import ctypes
+import gc
 import importlib
 import sys
 import threading
@@ -55,7 +56,8 @@ def single_threaded_algebra() -> AbstractContextManager[object]:
 
 
 def return_memory() -> None:
-    """Give what was freed back to the system, where the C library can: it keeps much of it for itself otherwise."""
+    """Give what is no longer used back to the system, where the C library can: it keeps much for itself otherwise."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
