@@ -23,6 +23,7 @@ from app.registry.report import report_of
 from app.storage.current import blobs
 from tests import factories, model_support
 from worker.ml.training.classification import train_classification
+from worker.ml.training.phases import Phase
 
 
 def frozen(project: Project) -> Dataset:
@@ -56,7 +57,11 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def model(owner: Actor, tmp_path: Path, cache_dir: Path) -> ModelVersion:
+def model(
+    owner: Actor, tmp_path: Path, cache_dir: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> ModelVersion:
+    brief = Phase("tail", "Last stages", 1e-4, 1, 1.0, backbone_share=5.0)
+    monkeypatch.setattr("worker.ml.training.classification_tuning.TUNED", brief)
     project = factories.make_project(owner, "Housings", ("good", "scratch"))
     mix = [(["good", "scratch"][n % 2], ["train", "train", "dev", "test"][n // 2 % 4]) for n in range(96)]
     images = model_support.add_images(project, [*mix, (None, None), (None, None)])
@@ -65,7 +70,7 @@ def model(owner: Actor, tmp_path: Path, cache_dir: Path) -> ModelVersion:
         good = select(Category.id).where(Category.project_id == project.id, Category.is_good).scalar_subquery()
         session.execute(update(Image).where(Image.id.in_(mislabelled)).values(category_id=good))
     trained = train_classification(
-        TrainSpec(backbone="toy", seed=1),
+        TrainSpec(backbone="toy", seed=1, method=getattr(request, "param", "feature_extraction")),
         frozen(project),
         open_image=lambda item: blobs().local_path(item.blob_key),
         cache_dir=cache_dir,
@@ -86,6 +91,7 @@ def model(owner: Actor, tmp_path: Path, cache_dir: Path) -> ModelVersion:
         )
 
 
+@pytest.mark.parametrize("model", ["feature_extraction", "fine_tuning"], indirect=True)
 def test_the_trained_model_is_stored_shown_and_explained(browser: TestClient, model: ModelVersion) -> None:
     stem = f"/projects/{model.project_id}/models/{model.id}"
     with new_session() as session:
@@ -96,6 +102,8 @@ def test_the_trained_model_is_stored_shown_and_explained(browser: TestClient, mo
     assert model.manifest["decision"]["reason"].split(".")[0] in page
     assert "Symmetries" in page
     assert "Regularisation" in page
+    is_tuned = model.manifest["lineage"]["method"] == "fine_tuning"
+    assert ("Last stages learned too" in page) == is_tuned == (model.manifest["tuning"] is not None)
     assert "Checked end to end" in page
     assert model.metrics["test"]["n_images"] == 24
     assert 0.0 <= model.metrics["test"]["auroc"]["low"] <= model.metrics["test"]["auroc"]["value"] <= 1.0
