@@ -72,7 +72,6 @@ def prepare() -> None:
     """Export the backbones that a first training would export otherwise."""
     from worker.runtime import preparation
 
-    os.nice(15)  # it must not hold up what somebody waits for
     for backbone in preparation.export_all():
         logging.getLogger("worker").info("exported %s", backbone.card.name)
 

@@ -21,7 +21,7 @@ def test_preparing_exports_what_is_missing_and_then_finds_nothing_to_do(tmp_path
     get_settings.cache_clear()
     try:
         assert preparation.missing() == list(AUTO_BACKBONES)
-        subprocess.run([sys.executable, "-P", "-m", "worker", "prepare"], cwd=ROOT, env=env, check=True, timeout=150)
+        subprocess.run([sys.executable, "-P", "-m", "worker", "prepare"], cwd=ROOT, env=env, check=True, timeout=400)
         assert preparation.missing() == []
         monkeypatch.setattr(subprocess, "Popen", lambda *_args, **_kwargs: pytest.fail("there was nothing to do"))
         preparation.start_where_needed()

@@ -1,6 +1,5 @@
 """Detectors and segmenters that compare each image with its reference, on the toy backbone and drawn boards."""
 
-
 import pytest
 
 from app.contracts.bundle import FindRule

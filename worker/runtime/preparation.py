@@ -17,7 +17,7 @@ def start_where_needed() -> None:
     if not get_settings().prepare_backbones or not missing():
         return
     command = [sys.executable, "-P", "-m", "worker", "prepare"]
-    subprocess.Popen(command, preexec_fn=partial(prepare_child, os.getpid()))  # noqa: S603, PLW1509 - our own command, and no second thread yet
+    subprocess.Popen(command, preexec_fn=partial(_prepare_child, os.getpid()))  # noqa: S603, PLW1509 - our own command, and no second thread yet
 
 
 def missing() -> list[str]:
@@ -35,3 +35,8 @@ def export_all() -> list[ExportedBackbone]:
     cache = get_settings().cache_dir
     cards = [BACKBONES[name] for name in missing()]
     return [exported(card, image_size_px=card.input_px, cache_dir=cache) for card in cards]
+
+
+def _prepare_child(parent: int) -> None:
+    prepare_child(parent)
+    os.nice(15)  # it must not hold up what somebody waits for

@@ -68,7 +68,7 @@ class SegmentationTraining(ShapeTraining[Segmenter, SegmentationMetrics]):
     drawn_as = "a mask"
     small_px = 12.0  # the finest map has a place every 4 px: three of them
     with_classes = True
-    fixed_s, fit_share, look_s = 15.0, 0.9, 0.05
+    fixed_s, fit_share, look_s = 8.0, 0.9, 0.05
     # On images that it learned from, a network is surer than on others: thresholds from them hide what it finds.
     judged_by: ClassVar[tuple[Split, ...]] = (Split.DEV,)
     unjudged_threshold = 0.2
