@@ -21,7 +21,8 @@ class Line:
         deployment_id: Its endpoint.
         training_id: Its first training.
         empty_id: A project without an image.
-        anomaly_id: A project that learned from good cells alone, and `anomaly_model_id` names its model.
+        anomaly_id: A project that learned from good cells alone; `anomaly_model_id` names its model.
+        anomaly_image_ids: Its images, good and bad.
         failed_id: A project whose training failed, and `failed_training_id` names that.
     """
 
@@ -37,6 +38,7 @@ class Line:
     empty_id: int
     anomaly_id: int
     anomaly_model_id: UUID
+    anomaly_image_ids: tuple[int, ...]
     failed_id: int
     failed_training_id: UUID
 
@@ -60,7 +62,7 @@ def build_line(kizu: RunningKizu) -> Line:
     second = rest.ended(project_id, rest.train(project_id, **BACKBONE, kizu={"symmetry": "flip_h"}))
     assert first["state"] == second["state"] == "succeeded", (first, second)
     failed_id, failed_training_id = _failed_training(kizu, rest)
-    anomaly_id, anomaly_model_id = _anomaly_model(rest)
+    anomaly_id, anomaly_model_id, anomaly_image_ids = _anomaly_model(rest)
     deployment = rest.ask(
         "POST", f"/v1/projects/{project_id}/deployments", json={"name": "Line 2", "modelId": first["modelId"]}
     )
@@ -84,6 +86,7 @@ def build_line(kizu: RunningKizu) -> Line:
         empty_id=_project(rest, "Housings, line 3"),
         anomaly_id=anomaly_id,
         anomaly_model_id=anomaly_model_id,
+        anomaly_image_ids=tuple(anomaly_image_ids),
         failed_id=failed_id,
         failed_training_id=failed_training_id,
     )
@@ -99,14 +102,14 @@ def _mark_good(rest: Rest, project_id: int, name: str) -> None:
     rest.ask("PUT", f"/v1/projects/{project_id}/classes/{class_id}", json={"isGood": True})
 
 
-def _anomaly_model(rest: Rest) -> tuple[int, UUID]:
+def _anomaly_model(rest: Rest) -> tuple[int, UUID, list[int]]:
     project_id = _project(rest, "Cells, good ones only", "anomaly-detection")
     cells = {"Normal": solar_cells(0.0, 30, skip=50), "Abnormal": solar_cells(1.0, 10, skip=50)}
-    rest.upload(project_id, zipped(cells))
+    image_ids = rest.upload(project_id, zipped(cells))
     rest.ask("POST", f"/v1/projects/{project_id}/autosplit", json={})
     trained = rest.ended(project_id, rest.train(project_id, **BACKBONE))
     assert trained["state"] == "succeeded", trained
-    return project_id, UUID(trained["modelId"])
+    return project_id, UUID(trained["modelId"]), image_ids
 
 
 def _failed_training(kizu: RunningKizu, rest: Rest) -> tuple[int, UUID]:

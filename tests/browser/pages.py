@@ -31,6 +31,11 @@ PAGES: dict[str, Callable[[Line], str]] = {
     "model, renamed": lambda it: f"/projects/{it.project_id}/models/{it.model_ids[0]}/rename",
     "model, anomalies": lambda it: f"/projects/{it.anomaly_id}/models/{it.anomaly_model_id}",
     "model, anomalous images": lambda it: f"/projects/{it.anomaly_id}/models/{it.anomaly_model_id}/images?split=test",
+    "model, one anomaly": lambda it: (
+        f"/projects/{it.anomaly_id}/models/{it.anomaly_model_id}/images/{it.anomaly_image_ids[-1]}"
+    ),
+    "label, anomalies": lambda it: f"/projects/{it.anomaly_id}/label?image={it.anomaly_image_ids[-1]}",
+    "train, anomalies": lambda it: f"/projects/{it.anomaly_id}/train",
     "compare": lambda it: f"/projects/{it.project_id}/models/compare?a={it.model_ids[0]}&b={it.model_ids[1]}",
     "compare, which": lambda it: f"/projects/{it.project_id}/models/compare",
     "deploy": lambda it: f"/projects/{it.project_id}/deploy",
